@@ -1,0 +1,108 @@
+"""Compiling rules with Numba, and keeping what was compiled until a rule changes.
+
+Numba can keep machine code on disk, but looks only at the one file that holds the compiled
+function. A training loop calls rules from other files, so it would go on with old rules after you
+have edited them. `compile` therefore files the machine code under a hash of every source file that
+the function draws on: edit a rule, and the next run sees the new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import inspect
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FunctionType
+from typing import Any, TypeVar
+
+import numba
+from numba.extending import register_jitable
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def rule(function: F) -> F:
+    """Mark a function that compiled code may call; from Python it stays the function it is.
+
+    >>> @rule
+    ... def double(x):
+    ...     return 2 * x
+    >>> double(3)
+    6
+    """
+    return register_jitable(function)  # type: ignore[no-any-return]
+
+
+def compile(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile `function`, and the rules that it calls, to machine code.
+
+    The machine code is kept below `RLBOOK_CACHE_DIR` (by default in your cache directory, usually
+    `~/.cache/rlbook`), under a hash of the sources. Where there is no file to hash, as for a rule
+    typed into a notebook cell, or nowhere to write, it is kept in memory alone.
+    """
+    stamped = _stamped_source(function)
+    if stamped is None:
+        return numba.njit(error_model="numpy")(function)  # type: ignore[no-any-return]
+    # Numba looks for its cache beside the file that a function says it came from.
+    twin = FunctionType(
+        function.__code__.replace(co_filename=str(stamped)),
+        function.__globals__,
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
+    twin.__qualname__ = function.__qualname__
+    return numba.njit(error_model="numpy", cache=True)(twin)  # type: ignore[no-any-return]
+
+
+def cache_directory() -> Path:
+    """Where machine code is kept between runs."""
+    default = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "rlbook"
+    return Path(os.environ.get("RLBOOK_CACHE_DIR", default)) / "compiled"
+
+
+def _stamped_source(function: Callable[..., Any]) -> Path | None:
+    """A copy of the function's file, in a directory named by all the sources it draws on."""
+    digest = hashlib.sha256()
+    try:
+        for part in sorted(set(_ingredients(function, set()))):
+            digest.update(part)
+        source = Path(inspect.getfile(function))
+        directory = cache_directory() / digest.hexdigest()[:32]
+        directory.mkdir(parents=True, exist_ok=True)
+        stamped = directory / source.name
+        if not stamped.exists():
+            _write_atomically(stamped, source.read_bytes())
+        return stamped
+    except (OSError, TypeError):
+        return None
+
+
+def _ingredients(function: Callable[..., Any], seen: set[Any]) -> Iterator[bytes]:
+    """The sources of a function and of everything it calls, and the constants that they name."""
+    if function in seen:
+        return
+    seen.add(function)
+    yield Path(inspect.getfile(function)).read_bytes()
+    code = function.__code__
+    named = [function.__globals__.get(name) for name in code.co_names]
+    enclosed = [cell.cell_contents for cell in function.__closure__ or ()]
+    for value in named + enclosed:
+        if isinstance(value, FunctionType):
+            yield from _ingredients(value, seen)
+        elif isinstance(value, (bool, int, float, str, tuple)):
+            yield repr(value).encode()
+
+
+def _write_atomically(path: Path, content: bytes) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)

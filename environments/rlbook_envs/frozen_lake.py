@@ -1,0 +1,271 @@
+"""FrozenLake: cross the ice to the fish, slip, and mind the holes.
+
+    S F F F      S  start          actions  0 left   1 down
+    F H F H      F  frozen                  2 right  3 up
+    F F F H      H  hole
+    H F F G      G  goal
+
+The player stands on one tile and chooses a direction. On slippery ice it moves that way with
+probability 1/3, and with 1/3 each it slides off at a right angle to it. At the border it stays
+where it is. Reaching the goal pays 1 and ends the episode; falling into a hole pays nothing and
+ends it too. The state is the number of the tile, counted row by row.
+
+The rules and the order of their outcomes are those of Gymnasium's `FrozenLake-v1`, and so is the
+transition table, entry for entry. Edit `step` and see what changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlbook_envs import drawing
+from rlbook_envs.chance import choice
+from rlbook_envs.compiled import rule
+from rlbook_envs.world import World, WorldEnv, WorldVectorEnv
+
+LEFT, DOWN, RIGHT, UP = 0, 1, 2, 3
+START, FROZEN, HOLE, GOAL = 0, 1, 2, 3
+TILES = "SFHG"
+MAPS = {
+    "4x4": ("SFFF", "FHFH", "FFFH", "HFFG"),
+    "8x8": (
+        "SFFFFFFF",
+        "FFFFFFFF",
+        "FFFHFFFF",
+        "FFFFFHFF",
+        "FFFHFFFF",
+        "FHHFFFHF",
+        "FHFFHFHF",
+        "FFFHFFFG",
+    ),
+}
+
+
+class Lake(NamedTuple):
+    """What the rules read: the map, the chances of slipping, what each kind of tile pays."""
+
+    tiles: NDArray[np.uint8]  # (rows, columns), of START, FROZEN, HOLE and GOAL
+    start: tuple[float, ...]  # probability that an episode starts on each START tile
+    slippery: bool
+    veer: tuple[float, float, float]  # probabilities: a quarter turn clockwise, straight, anticlockwise
+    rewards: tuple[float, float, float, float]  # for entering START, FROZEN, HOLE, GOAL
+
+
+@rule
+def step(lake: Lake, state: int, action: int, key: Any) -> tuple[int, float, bool]:
+    """One move on the ice."""
+    rows, columns = lake.tiles.shape
+    row, column = state // columns, state % columns
+    if lake.tiles[row, column] >= HOLE:  # the episode is over: nothing moves any more
+        return state, 0.0, True
+
+    direction = action
+    if lake.slippery:
+        direction = (action + choice(key, lake.veer) - 1) % 4
+    if direction == LEFT:
+        column = max(column - 1, 0)
+    elif direction == DOWN:
+        row = min(row + 1, rows - 1)
+    elif direction == RIGHT:
+        column = min(column + 1, columns - 1)
+    else:
+        row = max(row - 1, 0)
+
+    tile = lake.tiles[row, column]
+    reward = lake.rewards[tile]
+    terminated = tile >= HOLE
+    return row * columns + column, reward, terminated
+
+
+@rule
+def reset(lake: Lake, key: Any) -> int:
+    """Episodes begin on a start tile."""
+    which = choice(key, lake.start) if len(lake.start) > 1 else 0
+    for state in range(lake.tiles.size):
+        if lake.tiles.flat[state] == START:
+            if which == 0:
+                return state
+            which -= 1
+    return 0
+
+
+def frozen_lake(
+    map_name: str = "4x4",
+    desc: Sequence[str] | None = None,
+    is_slippery: bool = True,
+    success_rate: float = 1 / 3,
+    reward_schedule: tuple[float, float, float] = (1, 0, 0),
+) -> World:
+    """FrozenLake with the options of Gymnasium's `FrozenLake-v1`.
+
+    Args:
+        map_name: `"4x4"` or `"8x8"`.
+        desc: a map of one's own, one string a row, of the letters S, F, H and G.
+        is_slippery: whether the player can slide off to the side.
+        success_rate: the probability of moving as intended on slippery ice.
+        reward_schedule: the rewards for reaching the goal, a hole, and any other tile.
+
+    Raises:
+        ValueError: a map that cannot be played, or a probability outside [0, 1].
+    """
+    tiles = _read_map(map_name, desc)
+    if not 0 <= success_rate <= 1:
+        raise ValueError(f"success_rate={success_rate} is not allowed: from 0 to 1")
+    if len(reward_schedule) != 3:
+        raise ValueError(
+            f"reward_schedule={reward_schedule} is not allowed: three numbers, goal, hole, frozen"
+        )
+    goal, hole, frozen = map(float, reward_schedule)
+    aside = (1 - success_rate) / 2
+    starts = int((tiles == START).sum())
+    lake = Lake(
+        tiles=tiles,
+        start=(1 / starts,) * starts,
+        slippery=bool(is_slippery),
+        veer=(aside, success_rate, aside),
+        rewards=(frozen, frozen, hole, goal),
+    )
+    actions = ("left", "down", "right", "up")
+    return World("FrozenLake", lake, reset, step, tiles.size, actions, text, picture)
+
+
+def make_env(render_mode: str | None = None, **options: Any) -> WorldEnv:
+    """The environment behind `gymnasium.make("rlbook/FrozenLake-v0", …)`."""
+    return WorldEnv(frozen_lake(**options), render_mode=render_mode)
+
+
+def make_vector_env(
+    num_envs: int = 1,
+    max_episode_steps: int | None = None,
+    autoreset_mode: str = "NextStep",
+    copy: bool = True,
+    render_mode: str | None = None,
+    **options: Any,
+) -> WorldVectorEnv:
+    """The environment behind `gymnasium.make_vec("rlbook/FrozenLake-v0", num_envs=…)`."""
+    return WorldVectorEnv(
+        frozen_lake(**options), num_envs, max_episode_steps, autoreset_mode, copy, render_mode
+    )
+
+
+def _read_map(map_name: str, desc: Sequence[str] | None) -> NDArray[np.uint8]:
+    if desc is None:
+        if map_name not in MAPS:
+            raise ValueError(f"map_name={map_name!r} is not allowed: {', '.join(map(repr, MAPS))}")
+        desc = MAPS[map_name]
+    rows = [str(row) for row in desc]
+    if not rows or len({len(row) for row in rows}) != 1 or not rows[0]:
+        raise ValueError(f"desc={rows} is not allowed: at least one row, all of one length")
+    strangers = set("".join(rows)) - set(TILES)
+    if strangers:
+        raise ValueError(f"desc has {sorted(strangers)}: only S, F, H and G are allowed")
+    if "S" not in "".join(rows):
+        raise ValueError(f"desc={rows} has no start: at least one S is needed")
+    return np.array([[TILES.index(letter) for letter in row] for row in rows], np.uint8)
+
+
+def text(lake: Lake, state: int) -> str:
+    """The map in letters, the player's tile in brackets."""
+    columns = lake.tiles.shape[1]
+    lines = []
+    for row, tiles in enumerate(lake.tiles):
+        letters = [TILES[tile] for tile in tiles]
+        marked = [
+            f"[{letter}]" if row * columns + column == state else f" {letter} "
+            for column, letter in enumerate(letters)
+        ]
+        lines.append("".join(marked))
+    return "\n".join(lines) + "\n"
+
+
+def picture(lake: Lake, state: int, tile_size: int = 64) -> NDArray[np.uint8]:
+    """The lake from above: uint8 (rows * tile_size, columns * tile_size, 3)."""
+    rows, columns = lake.tiles.shape
+    painters = {HOLE: _paint_hole, GOAL: _paint_fish, START: _paint_start}
+    canvas = drawing.Canvas(rows, columns, tile_size)
+    for row in range(rows):
+        for column in range(columns):
+            _paint_ice(canvas, row, column)
+            painters.get(int(lake.tiles[row, column]), lambda *_: None)(canvas, row, column)
+    row, column = divmod(state, columns)
+    if lake.tiles[row, column] == HOLE:
+        _paint_splash(canvas, row, column)
+    else:
+        _paint_penguin(canvas, row, column)
+    return canvas.pixels()
+
+
+def _paint_ice(canvas: drawing.Canvas, row: int, column: int) -> None:
+    canvas.fill(row, column, (188, 215, 230))  # the seam between two tiles
+    seam = 0.02
+    canvas.polygon(
+        row,
+        column,
+        [(seam, seam), (1 - seam, seam), (1 - seam, 1 - seam), (seam, 1 - seam)],
+        (226, 240, 247),
+    )
+    # Two glints, in a place of their own on every tile.
+    shift = ((7 * row + 3 * column) % 5) / 12
+    for x, y, length in ((0.12 + shift, 0.3, 0.3), (0.3 + shift, 0.62, 0.2)):
+        glint = [(x, y), (x + length, y - length), (x + length + 0.04, y - length), (x + 0.04, y)]
+        canvas.polygon(row, column, glint, (255, 255, 255), 0.7)
+
+
+def _paint_start(canvas: drawing.Canvas, row: int, column: int) -> None:
+    for radius, opacity in ((0.4, 0.5), (0.31, 0.0)):
+        colour = (120, 170, 200) if opacity else (226, 240, 247)
+        canvas.ellipse(row, column, (0.5, 0.5), (radius, radius), colour, opacity or 1.0)
+
+
+def _paint_hole(canvas: drawing.Canvas, row: int, column: int) -> None:
+    for radius, colour in (
+        (0.43, (150, 190, 212)),
+        (0.39, (52, 98, 138)),
+        (0.34, (30, 66, 104)),
+        (0.24, (22, 50, 84)),
+    ):
+        centre = (0.5, 0.5 + (0.43 - radius) / 3)
+        canvas.ellipse(row, column, centre, (radius, radius * 0.92), colour)
+
+
+def _paint_fish(canvas: drawing.Canvas, row: int, column: int) -> None:
+    canvas.ellipse(row, column, (0.5, 0.5), (0.42, 0.42), (250, 214, 120), 0.9)
+    canvas.ellipse(row, column, (0.5, 0.5), (0.37, 0.37), (255, 238, 190), 0.9)
+    canvas.polygon(row, column, [(0.33, 0.5), (0.17, 0.36), (0.17, 0.64)], (214, 92, 58))
+    canvas.polygon(row, column, [(0.42, 0.4), (0.56, 0.27), (0.64, 0.42)], (214, 92, 58))
+    canvas.ellipse(row, column, (0.53, 0.5), (0.26, 0.15), (236, 118, 74))
+    canvas.ellipse(row, column, (0.55, 0.55), (0.2, 0.07), (250, 170, 120), 0.7)
+    canvas.ellipse(row, column, (0.69, 0.46), (0.035, 0.035), (255, 255, 255))
+    canvas.ellipse(row, column, (0.695, 0.46), (0.018, 0.018), (20, 24, 30))
+
+
+def _paint_penguin(canvas: drawing.Canvas, row: int, column: int) -> None:
+    dark, light, orange = (44, 52, 66), (250, 250, 248), (243, 156, 52)
+    canvas.ellipse(row, column, (0.5, 0.87), (0.26, 0.06), (90, 120, 140), 0.45)
+    for side in (-1, 1):
+        canvas.ellipse(row, column, (0.5 + side * 0.11, 0.85), (0.1, 0.045), orange)
+        flipper = [
+            (0.5 + side * 0.18, 0.42),
+            (0.5 + side * 0.36, 0.62),
+            (0.5 + side * 0.31, 0.68),
+            (0.5 + side * 0.16, 0.6),
+        ]
+        canvas.polygon(row, column, flipper, dark)
+    canvas.ellipse(row, column, (0.5, 0.6), (0.24, 0.26), dark)
+    canvas.ellipse(row, column, (0.5, 0.3), (0.18, 0.18), dark)
+    canvas.ellipse(row, column, (0.5, 0.65), (0.165, 0.19), light)
+    for side in (-1, 1):
+        canvas.ellipse(row, column, (0.5 + side * 0.065, 0.32), (0.08, 0.09), light)
+        canvas.ellipse(row, column, (0.5 + side * 0.06, 0.29), (0.025, 0.032), (20, 24, 30))
+    canvas.polygon(row, column, [(0.44, 0.35), (0.56, 0.35), (0.5, 0.42)], orange)
+
+
+def _paint_splash(canvas: drawing.Canvas, row: int, column: int) -> None:
+    for radius, opacity in ((0.3, 0.35), (0.2, 0.5)):
+        canvas.ellipse(row, column, (0.5, 0.58), (radius, radius * 0.5), (160, 205, 230), opacity)
+    for x, y in ((0.34, 0.34), (0.5, 0.24), (0.66, 0.34), (0.42, 0.42), (0.58, 0.42)):
+        canvas.ellipse(row, column, (x, y), (0.04, 0.055), (200, 230, 245))
