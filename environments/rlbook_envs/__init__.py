@@ -1,7 +1,8 @@
 """The worlds of rlbook, registered with Gymnasium as `rlbook/<name>`.
 
 Importing this package registers the worlds and nothing more: Numba, which compiles them, is
-imported when the first world is made.
+imported when the first world is made. Gymnasium does not look for them by itself, so the import
+must stand in every program that names one.
 
 >>> import gymnasium, rlbook_envs
 >>> env = gymnasium.make("rlbook/FrozenLake-v0")
@@ -13,7 +14,7 @@ import gymnasium
 
 
 def register_envs() -> None:
-    """Register every world. Gymnasium calls this itself, through the `gymnasium.envs` entry point."""
+    """Register every world with Gymnasium, unless it already is. Importing this package does it."""
     for name, map_name, max_episode_steps in (
         ("FrozenLake", "4x4", 100),
         ("FrozenLake8x8", "8x8", 200),

@@ -12,6 +12,7 @@ pseudorandom number generators", OOPSLA 2014, figure 13).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numba.extending import overload, register_jitable
@@ -38,8 +39,15 @@ def stream_key(seed: int, stream: int, index: int) -> np.uint64:
     return np.uint64(sequence.generate_state(1, np.uint64)[0])
 
 
-def random_bits(key: np.uint64, counter: int) -> np.uint64:
-    """64 random bits: number `counter` of the stream `key`. They may serve as a key in their turn."""
+def random_bits(key: Any, counter: int) -> Any:
+    """64 random bits: number `counter` of the stream `key`. They may in turn serve as a key.
+
+    Args:
+        key: uint64; or `Dice`, which are their own key for every counter.
+        counter: a non-negative integer.
+    """
+    if isinstance(key, Dice):
+        return key
     bits = (int(key) + (int(counter) + 1) * _GOLDEN) & _MASK
     bits = ((bits ^ (bits >> 30)) * _FIRST) & _MASK
     bits = ((bits ^ (bits >> 27)) * _SECOND) & _MASK
@@ -63,7 +71,7 @@ def _compiled_random_bits(key, counter):  # type: ignore[no-untyped-def]
 
 @register_jitable
 def step_key(key: np.uint64, clock: int) -> np.uint64:
-    """The key for the chance in an environment's step number `clock`, counted over all its episodes."""
+    """The key for the chance in step number `clock`, counted over all episodes."""
     return random_bits(key, 2 * clock)
 
 
@@ -94,6 +102,9 @@ def choice(key: np.uint64 | Dice, probabilities: Sequence[float]) -> int:
 
     The rules of a world get all their chance from here. Given `Dice` for a key, the outcome is the
     one that the dice were set to: that is how `transition_table` visits every outcome there is.
+
+    The same key gives the same outcome, so rules that roll twice in one step need a second key:
+    `choice(key, …)` first, and then `choice(random_bits(key, 1), …)`.
 
     >>> choice(random_bits(np.uint64(1), 0), (0.5, 0.25, 0.25))
     1

@@ -15,10 +15,11 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FunctionType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any, TypeVar
 
 import numba
+import numpy as np
 from numba.extending import register_jitable
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -83,18 +84,36 @@ def _stamped_source(function: Callable[..., Any]) -> Path | None:
 
 def _ingredients(function: Callable[..., Any], seen: set[Any]) -> Iterator[bytes]:
     """The sources of a function and of everything it calls, and the constants that they name."""
+    function = getattr(function, "py_func", function)  # of a function that is compiled already
     if function in seen:
         return
     seen.add(function)
     yield Path(inspect.getfile(function)).read_bytes()
-    code = function.__code__
-    named = [function.__globals__.get(name) for name in code.co_names]
-    enclosed = [cell.cell_contents for cell in function.__closure__ or ()]
-    for value in named + enclosed:
-        if isinstance(value, FunctionType):
+    for value in _named(function):
+        if isinstance(value, FunctionType) or hasattr(value, "py_func"):
             yield from _ingredients(value, seen)
+        elif isinstance(value, np.ndarray):
+            yield f"{value.dtype} {value.shape} {value.tolist()}".encode()
         elif isinstance(value, (bool, int, float, str, tuple)):
             yield repr(value).encode()
+
+
+def _named(function: Callable[..., Any]) -> Iterator[Any]:
+    """What the names in a function stand for, `module.name` among them."""
+    yield from (cell.cell_contents for cell in function.__closure__ or ())
+    names = sorted(_names_in(function.__code__))
+    for name in names:
+        value = function.__globals__.get(name)
+        if not isinstance(value, ModuleType):
+            yield value
+        elif value.__name__.split(".")[0] not in ("math", "numba", "numpy"):
+            yield from (getattr(value, attribute, None) for attribute in names)
+
+
+def _names_in(code: CodeType) -> set[str]:
+    """The global names and attributes in a function, and in the functions written inside it."""
+    inner = (constant for constant in code.co_consts if isinstance(constant, CodeType))
+    return set(code.co_names).union(*map(_names_in, inner))
 
 
 def _write_atomically(path: Path, content: bytes) -> None:

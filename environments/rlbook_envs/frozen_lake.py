@@ -51,7 +51,7 @@ class Lake(NamedTuple):
     tiles: NDArray[np.uint8]  # (rows, columns), of START, FROZEN, HOLE and GOAL
     start: tuple[float, ...]  # probability that an episode starts on each START tile
     slippery: bool
-    veer: tuple[float, float, float]  # probabilities: a quarter turn clockwise, straight, anticlockwise
+    veer: tuple[float, float, float]  # chances of action - 1, action, action + 1 when slippery
     rewards: tuple[float, float, float, float]  # for entering START, FROZEN, HOLE, GOAL
 
 

@@ -24,7 +24,7 @@ from rlbook_envs.chance import ENVIRONMENT, Dice, reset_key, step_key, stream_ke
 from rlbook_envs.compiled import compile
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class World:
     """The rules of a world whose states are numbered, and what others must know to use them.
 
@@ -49,13 +49,13 @@ class World:
     picture: Callable[[Any, int], NDArray[np.uint8]]
 
 
-class WorldEnv(gymnasium.Env[int, int]):
+class WorldEnv(gymnasium.Env[Any, Any]):
     """A world as a Gymnasium environment: `rlbook/...` ids make one of these.
 
     Its chance is keyed by (seed, step), so it behaves exactly as row 0 of a `WorldVectorEnv`.
     """
 
-    metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}  # noqa: RUF012
+    metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}
 
     def __init__(self, world: World, render_mode: str | None = None) -> None:
         _check_render_mode(render_mode, self.metadata["render_modes"])
@@ -63,7 +63,6 @@ class WorldEnv(gymnasium.Env[int, int]):
         self.render_mode = render_mode
         self.observation_space = gymnasium.spaces.Discrete(world.num_states)
         self.action_space = gymnasium.spaces.Discrete(len(world.actions))
-        self._reset, self._step = compile(world.reset), compile(world.step)
         self._key: np.uint64 | None = None
         self._clock = 0
         self._state = 0
@@ -76,11 +75,12 @@ class WorldEnv(gymnasium.Env[int, int]):
         if seed is not None or self._key is None:
             self._key = stream_key(self.np_random_seed, ENVIRONMENT, 0)
             self._clock = 0
-        self._state = int(self._reset(self.world.params, reset_key(self._key, self._clock)))
+        reset = _compiled(self.world.reset)
+        self._state = int(reset(self.world.params, reset_key(self._key, self._clock)))
         return self._state, {}
 
     def step(self, action: int) -> tuple[int, float, bool, bool, dict[str, Any]]:
-        """Apply one action. Time limits are told by Gymnasium's `TimeLimit`, so never truncated here.
+        """Apply one action. Never truncated here: Gymnasium's `TimeLimit` tells time limits.
 
         Raises:
             ValueError: the action is not one of this world's.
@@ -90,7 +90,8 @@ class WorldEnv(gymnasium.Env[int, int]):
             raise gymnasium.error.ResetNeeded("call reset() before the first step()")
         _check_actions(self.world, np.asarray(action))
         key = step_key(self._key, self._clock)
-        state, reward, terminated = self._step(self.world.params, self._state, int(action), key)
+        step = _compiled(self.world.step)
+        state, reward, terminated = step(self.world.params, self._state, int(action), key)
         self._state = int(state)
         self._clock += 1
         return self._state, float(reward), bool(terminated), False, {}
@@ -148,10 +149,14 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv):  # type: ignore[type-arg]
         if num_envs < 1:
             raise ValueError(f"num_envs={num_envs} is not allowed: at least 1")
         if max_episode_steps is not None and max_episode_steps < 1:
-            raise ValueError(f"max_episode_steps={max_episode_steps} is not allowed: 1 or more, or None")
+            raise ValueError(
+                f"max_episode_steps={max_episode_steps} is not allowed: 1 or more, or None"
+            )
         mode = AutoresetMode(autoreset_mode)
         if mode not in (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP):
-            raise ValueError(f"autoreset_mode={mode.value!r} is not allowed: 'NextStep' or 'SameStep'")
+            raise ValueError(
+                f"autoreset_mode={mode.value!r} is not allowed: 'NextStep' or 'SameStep'"
+            )
         self.metadata = {**WorldEnv.metadata, "autoreset_mode": mode}
         _check_render_mode(render_mode, self.metadata["render_modes"])
         self.render_mode = render_mode
@@ -164,7 +169,7 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv):  # type: ignore[type-arg]
         self._copy = copy
         self._limit = max_episode_steps or np.iinfo(np.int64).max
         self._step_all = _compiled_batch(world.reset, world.step)
-        self._reset_one = compile(world.reset)
+        self._reset_one = _compiled(world.reset)
         self._keys: NDArray[np.uint64] | None = None
         self._clocks = np.zeros(num_envs, np.int64)
         self._lengths = np.zeros(num_envs, np.int64)
@@ -258,6 +263,10 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv):  # type: ignore[type-arg]
         return array.copy() if self._copy else array
 
 
+# Compiled at first use and once a process, however many environments there are.
+_compiled = lru_cache(maxsize=64)(compile)
+
+
 @lru_cache(maxsize=64)
 def _compiled_batch(reset: Callable[..., int], step: Callable[..., Any]) -> Callable[..., Any]:
     return compile(_make_batch(reset, step))
@@ -346,7 +355,9 @@ def _all_outcomes(play: Callable[[Dice], Any]) -> list[tuple[float, Any]]:
         result = play(dice)
         outcomes.append((dice.rolls, dice.probability, result))
         untried += dice.untried
-    return [(probability, result) for _, probability, result in sorted(outcomes, key=lambda o: o[0])]
+    return [
+        (probability, result) for _, probability, result in sorted(outcomes, key=lambda o: o[0])
+    ]
 
 
 def _check_actions(world: World, actions: NDArray[Any]) -> None:

@@ -1,0 +1,50 @@
+"""rlbook: the library behind the book. Every algorithm is a module; start with `QLearning`.
+
+>>> import rlbook
+>>> agent = rlbook.QLearning("rlbook/FrozenLake-v0", seed=77, num_envs=4)
+>>> history = agent.learn(100_000)
+>>> evaluation = rlbook.evaluate(agent, episodes=100, seed=7)
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+import rlbook_envs  # noqa: F401  (registers the worlds, and is light)
+
+__version__ = "0.1.0"
+
+# What `rlbook` offers, and where it is: fetched at first use, so that the import stays light.
+_HOMES = {
+    "Evaluation": "rlbook.evaluation",
+    "History": "rlbook.history",
+    "QLearning": "rlbook.q_learning",
+    "evaluate": "rlbook.evaluation",
+    "film": "rlbook.film",
+    "plot": "rlbook.history",
+}
+_MODULES = ("backends", "check", "dynamic_programming", "monte_carlo", "q_learning")
+
+if TYPE_CHECKING:
+    from rlbook import backends as backends
+    from rlbook import check as check
+    from rlbook import dynamic_programming as dynamic_programming
+    from rlbook import monte_carlo as monte_carlo
+    from rlbook import q_learning as q_learning
+    from rlbook.evaluation import Evaluation as Evaluation
+    from rlbook.evaluation import evaluate as evaluate
+    from rlbook.film import film as film
+    from rlbook.history import History as History
+    from rlbook.history import plot as plot
+    from rlbook.q_learning import QLearning as QLearning
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"rlbook.{name}")
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'rlbook' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*_HOMES, *_MODULES, "__version__"])

@@ -1,0 +1,353 @@
+"""Where workers run: in this process, in processes of their own, on Ray or on Spark.
+
+A backend runs a *group* of *workers*. A worker is an ordinary Python object with state and methods.
+Whoever uses a backend sees only what is in this file:
+
+>>> class Counter:
+...     def __init__(self, index, start):
+...         self.total = start + index
+...     def add(self, amount):
+...         self.total += amount
+...         return self.total
+>>> with get("local") as backend:
+...     group = backend.launch(Counter, 2, 10)      # Counter(0, 10) and Counter(1, 10)
+...     group.call("add", 1)                        # every worker, same arguments
+...     group.map("add", [(5,), (7,)])              # every worker, its own arguments
+...     group.submit(1, "add", 2).result()          # one worker; a Future at once
+[11, 12]
+[16, 19]
+21
+
+The rules, which are the same everywhere, and which `tests/backends` holds every backend to:
+
+* Calls to one worker run one at a time, in the order in which they were made.
+* Arguments and results are values: nothing that a worker keeps is shared with its caller. NumPy
+  arrays arrive read-only, so that an engine may hand them over without copying; copy to change.
+* A worker's exception is raised where its result is asked for, with its type and message, and with
+  the worker's own traceback as its cause. The worker lives on.
+* A worker whose process dies is built again from its last snapshot (its pickle) and the calls since
+  then; the call that it died in is run again. So each call counts exactly once. A worker that
+  has died `max_restarts` times is given up, and all who wait for it get `WorkerLost`.
+* Every wait ends: after `timeout` seconds (`DEFAULT_TIMEOUT`, unless told) comes a `TimeoutError`.
+
+To add an engine, write a `Backend` and a `Group`, name it in `BACKENDS`, and run the tests on it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib
+import pickle
+import struct
+import traceback
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from time import monotonic
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import cloudpickle
+
+# Seconds that a wait lasts at most, unless told otherwise.
+DEFAULT_TIMEOUT = 600.0
+
+# name: (module, class)
+BACKENDS = {
+    "local": ("rlbook.backends.local", "Local"),
+    "multiprocessing": ("rlbook.backends.multiprocessing", "Multiprocessing"),
+    "ray": ("rlbook.backends.ray", "Ray"),
+    "spark": ("rlbook.backends.spark", "Spark"),
+}
+
+# One number-crunching thread a worker: several that use all cores each would only get in one
+# another's way.
+ONE_THREAD = dict.fromkeys(
+    (
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "VECLIB_MAXIMUM_THREADS",
+        "NUMBA_NUM_THREADS",
+    ),
+    "1",
+)
+
+
+def get(backend: str | Backend = "local", **options: Any) -> Backend:
+    """A backend by name, or the one given.
+
+    Args:
+        backend: `"local"`, `"multiprocessing"`, `"ray"`, `"spark"`, or a `Backend`, which is
+            returned as it is.
+        options: passed on to the backend's constructor.
+
+    Raises:
+        ValueError: there is no backend of that name.
+        ModuleNotFoundError: the backend's package is not installed; the message has the command
+            that installs it.
+    """
+    if isinstance(backend, Backend):
+        return backend
+    if backend not in BACKENDS:
+        allowed = ", ".join(map(repr, BACKENDS))
+        raise ValueError(f"backend={backend!r} is not allowed: {allowed}, or a Backend")
+    module, name = BACKENDS[backend]
+    made: Backend = getattr(importlib.import_module(module), name)(**options)
+    return made
+
+
+class WorkerLost(RuntimeError):
+    """A worker's process died more often than `max_restarts` allows."""
+
+
+class Ref:
+    """A value that was shipped once, by `Backend.put`. A call given a Ref receives the value.
+
+    It may stand for any argument of a call (not inside a list or dict), and lives until nobody
+    holds it.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a Ref can only be an argument of a call, not a part of one")
+
+
+class Group(ABC):
+    """Workers that were launched together. `len(group)` is how many."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def __len__(self) -> int:
+        return self.size
+
+    def call(self, method: str, *args: Any, timeout: float = DEFAULT_TIMEOUT) -> list[Any]:
+        """Call a method of every worker with the same arguments; results in worker order."""
+        return self.map(method, [args] * self.size, timeout=timeout)
+
+    def map(
+        self, method: str, arguments: Sequence[tuple[Any, ...]], timeout: float = DEFAULT_TIMEOUT
+    ) -> list[Any]:
+        """Call a method of every worker, each with its own tuple of arguments; in worker order.
+
+        Raises:
+            ValueError: there is not exactly one tuple for each worker.
+            TimeoutError: a worker had not answered after `timeout` seconds; it is named.
+        """
+        self.check_arguments(arguments)
+        futures = [self.submit(i, method, *args) for i, args in enumerate(arguments)]
+        return gather(futures, method, timeout)
+
+    @abstractmethod
+    def submit(self, index: int, method: str, *args: Any) -> Future[Any]:
+        """Call a method of one worker; a Future at once.
+
+        Raises:
+            IndexError: there is no worker of that index.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the workers. May be called twice."""
+
+    def check_arguments(self, arguments: Sequence[tuple[Any, ...]]) -> None:
+        """Raise the ValueError of `map`."""
+        if len(arguments) != self.size:
+            raise ValueError(f"{len(arguments)} argument tuples for {self.size} workers")
+
+    def check_index(self, index: int) -> None:
+        """Raise the IndexError of `submit`."""
+        if not 0 <= index < self.size:
+            raise IndexError(f"worker {index} of a group of {self.size}")
+
+
+class Backend(ABC):
+    """A place where workers run. Also a context manager, which closes it at the end."""
+
+    name: str
+    parallel = True  # whether workers compute at the same time
+
+    def __init__(self) -> None:
+        _open_backends.add(self)
+
+    @abstractmethod
+    def launch(self, worker_class: Callable[..., Any], n: int, *args: Any) -> Group:
+        """Build `worker_class(index, *args)` for index 0 … n-1, each where it will live.
+
+        Raises:
+            ValueError: n is below 1.
+            Exception: what a constructor raised.
+        """
+
+    @abstractmethod
+    def put(self, value: Any) -> Ref:
+        """Ship a large value once, to be an argument of many calls."""
+
+    @abstractmethod
+    def run(
+        self, function: Callable[[Any], Any], items: Iterable[Any], timeout: float = DEFAULT_TIMEOUT
+    ) -> list[Any]:
+        """`[function(item) for item in items]`, for whoever needs no state between calls."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End all groups and give back all that the backend holds. May be called twice."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+_open_backends: weakref.WeakSet[Backend] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    for backend in list(_open_backends):
+        backend.close()
+
+
+# What engines have in common: values as bytes, and calls whose outcome is a value.
+
+
+def pack(value: Any) -> bytes:
+    """A value as bytes, of which `unpack` makes the value again, in any process.
+
+    Layout: the number of array buffers, the length of the pickle and of each buffer, the pickle,
+    the buffers, each 64-byte aligned. The pickle is cloudpickle's, so that what a notebook cell
+    defines can travel, unless the value is so plain that the standard library's, which is ten
+    times faster, does as well.
+    """
+    if _is_plain(value):
+        stream = pickle.dumps(value, protocol=5)
+        return _HEADER.pack(0, len(stream)) + stream
+    buffers: list[pickle.PickleBuffer] = []
+    stream = cloudpickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+    parts = [buffer.raw() for buffer in buffers]
+    lengths = struct.pack(f"<{len(parts)}Q", *(part.nbytes for part in parts))
+    out: list[bytes | memoryview] = [_HEADER.pack(len(parts), len(stream)), lengths, stream]
+    position = sum(map(len, out))
+    for part in parts:
+        padding = -position % 64
+        out += [bytes(padding), part]
+        position += padding + part.nbytes
+    return b"".join(out)
+
+
+def unpack(blob: bytes | memoryview) -> Any:
+    """The value that was packed. Its arrays are read-only views of `blob`."""
+    count, length = _HEADER.unpack_from(blob)
+    start = _HEADER.size + 8 * count
+    view, end, buffers = memoryview(blob).toreadonly(), start + length, []
+    for size in struct.unpack_from(f"<{count}Q", blob, _HEADER.size):
+        end += -end % 64
+        buffers.append(view[end : end + size])
+        end += size
+    return pickle.loads(view[start : start + length], buffers=buffers)
+
+
+_HEADER = struct.Struct("<QQ")
+_PLAIN = frozenset((type(None), bool, int, float, str, bytes))
+
+
+def _is_plain(value: Any) -> bool:
+    return type(value) in _PLAIN or (type(value) is tuple and all(map(_is_plain, value)))
+
+
+class Outcome(NamedTuple):
+    """What became of a call: a value, or an exception with the traceback of where it was raised."""
+
+    value: Any = None
+    error: BaseException | None = None
+    trace: str = ""
+
+    def unwrap(self) -> Any:
+        """The value, or raise the exception."""
+        if self.error is None:
+            return self.value
+        raise self.error from RemoteTraceback(self.trace)
+
+
+class RemoteTraceback(Exception):
+    """Shows a worker's traceback as the cause of the exception that its caller gets."""
+
+    def __str__(self) -> str:
+        return f"\n\nin the worker:\n{self.args[0]}"
+
+
+def attempt(function: Callable[..., Any], *args: Any) -> Outcome:
+    """Call a function and catch what it raises."""
+    try:
+        return Outcome(function(*args))
+    except Exception as error:
+        return Outcome(error=error, trace=traceback.format_exc())
+
+
+def pack_outcome(outcome: Outcome) -> bytes:
+    """The outcome as bytes; if it cannot be sent, an outcome that says so."""
+    try:
+        return pack(tuple(outcome))
+    except Exception as error:
+        what = "result" if outcome.error is None else "exception"
+        kind = type(outcome.value if outcome.error is None else outcome.error).__name__
+        message = f"a worker's {what} of type {kind} cannot be sent: {error}"
+        trace = outcome.trace or traceback.format_exc()
+        return pack((None, TypeError(message), trace))
+
+
+def unpack_outcome(blob: bytes | memoryview) -> Outcome:
+    """The outcome that was packed; if it cannot be read here, an outcome that says so."""
+    try:
+        return Outcome(*unpack(blob))
+    except Exception as error:
+        return Outcome(error=error, trace=traceback.format_exc())
+
+
+def gather(futures: Sequence[Future[Any]], what: str, timeout: float) -> list[Any]:
+    """The futures' results in order, all within `timeout` seconds.
+
+    Raises:
+        TimeoutError: naming the first that had no result.
+    """
+    deadline = monotonic() + timeout
+    results = []
+    for index, future in enumerate(futures):
+        try:
+            results.append(future.result(max(0.0, deadline - monotonic())))
+        except FutureTimeout:
+            if future.done():  # the call itself raised TimeoutError
+                raise
+            for waiting in futures[index:]:
+                waiting.cancel()
+            raise late(index, what, timeout) from None
+    return results
+
+
+def late(index: int, what: str, timeout: float) -> TimeoutError:
+    """The error of a worker that has not answered in time."""
+    return TimeoutError(f"worker {index} had not answered {what}() after {timeout:g} seconds")
+
+
+def check_workers(n: int) -> None:
+    """Raise the ValueError of `Backend.launch`."""
+    if not isinstance(n, int) or n < 1:
+        raise ValueError(f"n={n!r} is not allowed: at least 1 worker")
+
+
+def missing_package(package: str, extra: str) -> ModuleNotFoundError:
+    """The error of a backend whose package is not installed."""
+    return ModuleNotFoundError(
+        f"the {extra!r} backend needs the package {package}: pip install 'rlbook[{extra}]'"
+    )

@@ -1,0 +1,223 @@
+"""Environments as a training loop meets them: one interface for compiled worlds and for all others.
+
+A loop that learns from a table calls four functions and does not know what is behind them:
+
+    chance(env_key, clock) -> key                                what is random in one step
+    reset(env, key) -> obs
+    step(env, obs, action, key) -> next_obs, reward, terminated
+    out_of_time(env, length, limit) -> truncated
+
+For a world of `rlbook_envs` these are the world's own rules, and the loop is compiled together with
+them. For any other Gymnasium environment, which has its own chance, they drive an `Episodes`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import gymnasium
+import numpy as np
+from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
+
+from rlbook_envs.chance import step_key
+from rlbook_envs.compiled import rule
+
+# What `gymnasium.make` wraps around an environment without changing what it does.
+TRANSPARENT = (TimeLimit, OrderEnforcing, PassiveEnvChecker)
+
+FIRST_EPISODE = "first"
+NO_LIMIT = int(np.iinfo(np.int64).max)
+
+EnvSource = str | gymnasium.Env[Any, Any] | Callable[[], gymnasium.Env[Any, Any]]
+
+
+def env_maker(env: EnvSource) -> Callable[[], gymnasium.Env[Any, Any]]:
+    """A function that makes a fresh environment, and that can travel to another process.
+
+    Args:
+        env: a Gymnasium id such as `"rlbook/FrozenLake-v0"`, an environment that
+            `gymnasium.make` made, or a callable that makes one.
+
+    Raises:
+        TypeError: none of these.
+    """
+    if isinstance(env, str):
+        return partial(make, env)
+    if isinstance(env, gymnasium.Env):
+        if env.spec is None:
+            raise TypeError(
+                f"env={env} was not made by gymnasium.make, so it cannot be made again for every "
+                "worker: give a function that makes it"
+            )
+        return partial(make, env.spec)
+    if callable(env):
+        return env
+    raise TypeError(f"env={env!r} is not allowed: a Gymnasium id, an environment or a function")
+
+
+def env_id(env: EnvSource) -> str | None:
+    """The id from which the environment is made; None where it is made in another way."""
+    return env if isinstance(env, str) else None
+
+
+def make(spec: Any) -> gymnasium.Env[Any, Any]:
+    """`gymnasium.make`, in a module whose import registers this library's worlds."""
+    made: gymnasium.Env[Any, Any] = gymnasium.make(spec)
+    return made
+
+
+def check_discrete(env: gymnasium.Env[Any, Any], algorithm: str) -> tuple[int, int]:
+    """How many observations and actions a table needs.
+
+    Raises:
+        ValueError: the environment's spaces are not `Discrete` and starting at 0.
+    """
+    for kind, space in (
+        ("observation", env.observation_space),
+        ("action", env.action_space),
+    ):
+        if not isinstance(space, gymnasium.spaces.Discrete) or space.start != 0:
+            raise ValueError(
+                f"{algorithm} keeps a table, so it needs Discrete {kind}s 0 to n-1, "
+                f"but this environment has {space}"
+            )
+    return int(env.observation_space.n), int(env.action_space.n)  # type: ignore[attr-defined]
+
+
+class Interface(NamedTuple):
+    """The four functions, the `env` that is their argument, and its time limit in steps."""
+
+    rules: tuple[Callable[..., Any], ...]  # chance, reset, step, out_of_time
+    env: Any
+    limit: int
+    compiled: bool
+
+    def get_state(self) -> Any:
+        """What `set_state` needs beside the observation, in plain numbers."""
+        return None if self.compiled else self.env.get_state()
+
+    def set_state(self, saved: Any) -> None:
+        """Go back to where `get_state` was called."""
+        if not self.compiled:
+            self.env.set_state(saved)
+
+
+def interface(make_env: Callable[[], gymnasium.Env[Any, Any]], seed: int) -> Interface:
+    """How a loop meets the environment that `make_env` makes."""
+    found = compiled_world(make_env())
+    if found is None:
+        rules = (_own_chance, _reset, _step, _truncated)
+        return Interface(rules, Episodes(make_env, seed), NO_LIMIT, False)
+    world, limit = found
+    return Interface((step_key, world.reset, world.step, _limit_reached), world.params, limit, True)
+
+
+@rule
+def _limit_reached(params: Any, length: int, limit: int) -> bool:
+    return length >= limit
+
+
+def compiled_world(env: gymnasium.Env[Any, Any]) -> tuple[Any, int] | None:
+    """The `World` behind an environment and its time limit in steps; None if there is none.
+
+    A wrapper that changes what happens, such as one that rewrites rewards, hides the world: then
+    the environment is stepped through its wrapper, as any other.
+    """
+    limit = NO_LIMIT
+    while isinstance(env, gymnasium.Wrapper):
+        if type(env) not in TRANSPARENT:
+            return None
+        if isinstance(env, TimeLimit):
+            limit = min(limit, env._max_episode_steps)
+        env = env.env
+    if type(env).__module__ != "rlbook_envs.world":
+        return None
+    return env.world, limit  # type: ignore[attr-defined]
+
+
+class Episodes:
+    """Steps an ordinary environment, and remembers enough to go on in another process.
+
+    A pickle of a Gymnasium environment often holds no more than how to make it. So this keeps the
+    state of the environment's chance from when the episode began, and the actions since, and plays
+    them again after it has travelled.
+
+    Args:
+        make_env: makes the environment.
+        seed: for the environment's chance.
+    """
+
+    def __init__(self, make_env: Callable[[], gymnasium.Env[Any, Any]], seed: int) -> None:
+        self.make_env = make_env
+        self.seed = seed
+        self.actions: list[Any] = []
+        self.begun_with: Any = None  # the environment's chance when the episode began
+        self.truncated = False
+        self.env = make_env()
+        self.step = self.env.step
+
+    def reset(self) -> Any:
+        """Begin an episode; the very first one seeds the environment. Its first observation."""
+        first = self.begun_with is None
+        self.begun_with = FIRST_EPISODE if first else _chance_of(self.env)
+        self.actions = []
+        obs, _ = self.env.reset(seed=self.seed if first else None)
+        return obs
+
+    def get_state(self) -> dict[str, Any]:
+        """What `set_state` needs, in plain numbers."""
+        return {"begun_with": self.begun_with, "actions": self.actions}
+
+    def set_state(self, saved: dict[str, Any]) -> None:
+        """Play again what had been played when `get_state` was called."""
+        self.begun_with, self.actions = saved["begun_with"], list(saved["actions"])
+        if self.begun_with is None:
+            return
+        self.env.reset(seed=self.seed)
+        if self.begun_with != FIRST_EPISODE:
+            _set_chance_of(self.env, self.begun_with)
+            self.env.reset()
+        for action in self.actions:
+            self.env.step(action)
+
+    def __reduce__(self) -> Any:
+        return _again, (self.make_env, self.seed, self.get_state())
+
+
+def _again(make_env: Callable[[], Any], seed: int, saved: dict[str, Any]) -> Episodes:
+    episodes = Episodes(make_env, seed)
+    episodes.set_state(saved)
+    return episodes
+
+
+def _chance_of(env: gymnasium.Env[Any, Any]) -> Any:
+    if hasattr(env.unwrapped, "get_state"):
+        return env.unwrapped.get_state()
+    return env.unwrapped.np_random.bit_generator.state
+
+
+def _set_chance_of(env: gymnasium.Env[Any, Any], saved: Any) -> None:
+    if hasattr(env.unwrapped, "set_state"):
+        env.unwrapped.set_state(saved)
+    else:
+        env.unwrapped.np_random.bit_generator.state = saved
+
+
+def _own_chance(env_key: Any, clock: int) -> int:
+    return 0  # the environment draws its random numbers itself
+
+
+def _reset(episodes: Episodes, key: Any) -> Any:
+    return episodes.reset()
+
+
+def _step(episodes: Episodes, obs: Any, action: Any, key: Any) -> tuple[Any, float, bool]:
+    next_obs, reward, terminated, episodes.truncated, _ = episodes.step(action)
+    episodes.actions.append(action)
+    return next_obs, float(reward), terminated
+
+
+def _truncated(episodes: Episodes, length: int, limit: int) -> bool:
+    return episodes.truncated

@@ -1,0 +1,83 @@
+"""How well an agent does: whole episodes, on chance that it has not learned from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlbook.arguments import check_whole
+from rlbook.environment import EnvSource, env_maker
+
+
+class Agent(Protocol):
+    """What `evaluate` needs of an agent."""
+
+    make_env: Any
+
+    def predict(self, obs: Any, deterministic: bool = True) -> Any:
+        """An action."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The returns of some episodes.
+
+    Attributes:
+        returns: (episodes,) float64, undiscounted.
+        lengths: (episodes,) int64.
+    """
+
+    returns: NDArray[np.float64]
+    lengths: NDArray[np.int64]
+
+    @property
+    def mean(self) -> float:
+        """The mean return."""
+        return float(self.returns.mean())
+
+    @property
+    def std(self) -> float:
+        """The standard deviation of the returns."""
+        return float(self.returns.std())
+
+    def __repr__(self) -> str:
+        return f"Evaluation(mean={self.mean:.3f}, std={self.std:.3f}, episodes={len(self.returns)})"
+
+
+def evaluate(
+    agent: Agent,
+    episodes: int = 100,
+    seed: int = 0,
+    *,
+    env: EnvSource | None = None,
+    deterministic: bool = True,
+) -> Evaluation:
+    """Play whole episodes with an agent that does not learn.
+
+    Args:
+        agent: anything with `predict`.
+        episodes: how many.
+        seed: of the environment, for the first episode.
+        env: another environment than the agent's own.
+        deterministic: greedy actions; otherwise as in training.
+
+    Raises:
+        ValueError: `episodes` is below 1.
+    """
+    check_whole("episodes", episodes, 1)
+    world = (agent.make_env if env is None else env_maker(env))()
+    returns, lengths = np.zeros(episodes), np.zeros(episodes, np.int64)
+    for episode in range(episodes):
+        obs, _ = world.reset(seed=seed if episode == 0 else None)
+        ended = False
+        while not ended:
+            action = agent.predict(obs, deterministic=deterministic)
+            obs, reward, terminated, truncated, _ = world.step(action)
+            returns[episode] += float(reward)
+            lengths[episode] += 1
+            ended = terminated or truncated
+    world.close()
+    return Evaluation(returns, lengths)

@@ -1,0 +1,179 @@
+"""What a training run leaves behind: the returns of its episodes, and where its time went."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlbook.saving import atomic_write
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.axes import Axes
+
+ACTIVITIES = ("acting", "environment", "learning", "communicating", "waiting")
+
+
+class History:
+    """The record of a run. Arrays grow as `learn` goes on.
+
+    Attributes:
+        timesteps: (E,) int64: steps taken, in all environments together, when each episode ended.
+        episode_returns: (E,) float64: the undiscounted sum of each episode's rewards.
+        episode_lengths: (E,) int64: each episode's steps.
+        metrics: name to (R,) float64, one entry for each round of learning; `metrics["timesteps"]`
+            says when.
+        timing: seconds spent `acting`, in the `environment`, `learning`, `communicating` (sending
+            work and fetching results) and `waiting` (for the slowest worker), as seen by the
+            driver; together they are the whole time of `learn`. A loop that acts, steps and learns
+            in one compiled pass counts as `learning`.
+    """
+
+    def __init__(self) -> None:
+        self.timesteps: NDArray[np.int64] = np.empty(0, np.int64)
+        self.episode_returns: NDArray[np.float64] = np.empty(0)
+        self.episode_lengths: NDArray[np.int64] = np.empty(0, np.int64)
+        self.metrics: dict[str, NDArray[np.float64]] = {}
+        self.timing: dict[str, float] = dict.fromkeys(ACTIVITIES, 0.0)
+
+    def add_episodes(
+        self,
+        timesteps: NDArray[np.int64],
+        returns: NDArray[np.float64],
+        lengths: NDArray[np.int64],
+    ) -> None:
+        """Append episodes, in the order in which they ended."""
+        self.timesteps = np.append(self.timesteps, timesteps)
+        self.episode_returns = np.append(self.episode_returns, returns)
+        self.episode_lengths = np.append(self.episode_lengths, lengths)
+
+    def add_metrics(self, **values: float) -> None:
+        """Append one entry to each metric."""
+        for name, value in values.items():
+            self.metrics[name] = np.append(self.metrics.get(name, np.empty(0)), float(value))
+
+    def add_timing(self, seconds: dict[str, float]) -> None:
+        """Add to the seconds of each activity."""
+        for activity, value in seconds.items():
+            self.timing[activity] += value
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """All of it as named arrays, for a file."""
+        return {
+            **self._columns(),
+            "timing": np.array([self.timing[activity] for activity in ACTIVITIES]),
+            **{f"metrics/{name}": values for name, values in self.metrics.items()},
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> Self:
+        """The history that `to_arrays` was asked of."""
+        history = cls()
+        history.add_episodes(*(arrays[name] for name in history._columns()))
+        history.timing = dict(zip(ACTIVITIES, arrays["timing"].tolist(), strict=True))
+        history.metrics = {
+            name.removeprefix("metrics/"): values
+            for name, values in arrays.items()
+            if name.startswith("metrics/")
+        }
+        return history
+
+    def to_frame(self) -> pandas.DataFrame:
+        """The episodes as a pandas data frame."""
+        import pandas
+
+        return pandas.DataFrame(self._columns())
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write the episodes to a CSV file, all of it or nothing."""
+        columns = self._columns()
+        with atomic_write(path) as file:
+            text = io.TextIOWrapper(file, newline="")
+            writer = csv.writer(text)
+            writer.writerow(columns)
+            writer.writerows(zip(*(column.tolist() for column in columns.values()), strict=True))
+            text.flush()
+            text.detach()
+
+    def _columns(self) -> dict[str, NDArray[Any]]:
+        return {
+            "timesteps": self.timesteps,
+            "episode_returns": self.episode_returns,
+            "episode_lengths": self.episode_lengths,
+        }
+
+    def __len__(self) -> int:
+        return len(self.timesteps)
+
+    def __repr__(self) -> str:
+        if not len(self):
+            return "History(no episode has ended)"
+        recent = self.episode_returns[-100:].mean()
+        return f"History({len(self)} episodes, mean return of the last 100: {recent:.3f})"
+
+
+class Stopwatch:
+    """Shares out all the time from its making among activities, none lost."""
+
+    def __init__(self) -> None:
+        self.seconds = dict.fromkeys(ACTIVITIES, 0.0)
+        self._last = perf_counter()
+
+    def lap(self, activity: str) -> None:
+        """Book the time since the last lap."""
+        now = perf_counter()
+        self.seconds[activity] += now - self._last
+        self._last = now
+
+    def lap_workers(self, seconds: list[float], parallel: bool) -> None:
+        """Book the time since the last lap, in which workers computed for `seconds` each.
+
+        Side by side, they learn for the mean of that, and then wait for the slowest; one after the
+        other, they learn for the sum. What is left was needed to reach them.
+        """
+        before = self.seconds["communicating"]
+        self.lap("communicating")
+        passed = self.seconds["communicating"] - before
+        learning = sum(seconds) / (len(seconds) if parallel else 1)
+        waiting = max(seconds) - learning if parallel else 0.0
+        scale = min(1.0, passed / (learning + waiting)) if learning + waiting else 0.0
+        self.seconds["learning"] += learning * scale
+        self.seconds["waiting"] += waiting * scale
+        self.seconds["communicating"] -= (learning + waiting) * scale
+
+
+def plot(history: History, ax: Axes | None = None, window: int | None = None) -> Axes:
+    """The learning curve: the mean return of the last episodes, against steps taken.
+
+    Args:
+        history: what `learn` returned.
+        ax: matplotlib axes to draw on; new ones by default.
+        window: how many episodes the mean is over; a twentieth of them by default.
+
+    Raises:
+        ValueError: no episode has ended yet, or `window` is below 1.
+    """
+    import matplotlib.pyplot as plt
+
+    if not len(history):
+        raise ValueError("history has no episode that ended: learn for more steps first")
+    if window is None:
+        window = max(1, len(history) // 20)
+    if window < 1:
+        raise ValueError(f"window={window} is not allowed: at least 1 episode")
+    window = min(window, len(history))
+    if ax is None:
+        _, ax = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
+    sums = np.cumsum(np.append(0.0, history.episode_returns))
+    means = (sums[window:] - sums[:-window]) / window
+    ax.plot(history.timesteps[window - 1 :], means)
+    ax.set_xlabel("environment steps")
+    ax.set_ylabel(f"return (mean of {window} episodes)")
+    ax.grid(alpha=0.3)
+    return ax

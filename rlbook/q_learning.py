@@ -1,0 +1,512 @@
+"""Q-learning (Watkins, 1989; Sutton and Barto, 2018, section 6.5): chapter 03 of the book.
+
+Read in this order: the update rule; the behaviour policy; the loop that uses both; the worker that
+runs the loop in its environments; the agent that sends workers out and averages what they bring.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cache
+from time import perf_counter
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from rlbook import backends, saving
+from rlbook.arguments import check_whole
+from rlbook.environment import EnvSource, check_discrete, env_id, env_maker, interface
+from rlbook.history import History, Stopwatch
+from rlbook_envs.chance import ENVIRONMENT, POLICY, random_bits, reset_key, stream_key, uniform
+from rlbook_envs.compiled import compile, rule
+
+Table = NDArray[np.float64]
+Rule = Callable[..., Any]
+
+
+@rule
+def q_learning_update(
+    q: Table,
+    obs: int,
+    action: int,
+    reward: float,
+    next_obs: int,
+    terminated: bool,
+    learning_rate: float,
+    gamma: float,
+) -> float:
+    """Move q[obs, action] towards reward + gamma * max q[next_obs] (Sutton and Barto, eq. 6.8).
+
+    After a terminated step nothing follows, so the target is the reward alone. A truncated step is
+    an ordinary one: the world would have gone on.
+
+    Args:
+        q: (S, A) float64, changed in place.
+        learning_rate: the step size α.
+        gamma: the discount γ.
+
+    Returns:
+        The TD error δ, the target less the old value.
+    """
+    best = q[next_obs, 0]
+    for value in q[next_obs]:
+        best = max(best, value)
+    target = reward + gamma * (1 - terminated) * best
+    td_error = target - q[obs, action]
+    q[obs, action] += learning_rate * td_error
+    return td_error
+
+
+@rule
+def double_q_learning_update(
+    q: Table,
+    other: Table,
+    obs: int,
+    action: int,
+    reward: float,
+    next_obs: int,
+    terminated: bool,
+    learning_rate: float,
+    gamma: float,
+) -> float:
+    """One table picks the next action, the other says what that is worth (Sutton and Barto, 6.10).
+
+    Which of the two tables is `q`, the one to be changed, is for the caller to toss a coin over
+    (van Hasselt, "Double Q-learning", NeurIPS 2010, algorithm 1).
+
+    Args:
+        q: (S, A) float64, changed in place.
+        other: (S, A) float64, only read.
+
+    Returns:
+        The TD error δ.
+    """
+    value = other[next_obs, q[next_obs].argmax()]
+    td_error = reward + gamma * (1 - terminated) * value - q[obs, action]
+    q[obs, action] += learning_rate * td_error
+    return td_error
+
+
+@rule
+def epsilon_greedy(q: Table, obs: int, epsilon: float, key: np.uint64, clock: int) -> int:
+    """Usually the best action, one of them at random where several are; any with probability ε.
+
+    Args:
+        q: (S, A) float64.
+        epsilon: the probability of a uniformly random action.
+        key: of the stream of random numbers; `clock` says which one to use.
+    """
+    bits = random_bits(key, clock)
+    row = q[obs]
+    if uniform(bits) < epsilon:
+        return int(uniform(random_bits(bits, 0)) * len(row))
+    best, ties = 0, 1
+    for action in range(1, len(row)):
+        if row[action] > row[best]:
+            best, ties = action, 1
+        elif row[action] == row[best]:
+            ties += 1
+    if ties == 1:
+        return best
+    skip = int(uniform(random_bits(bits, 1)) * ties)
+    for action in range(best, len(row)):
+        if row[action] == row[best]:
+            if skip == 0:
+                return action
+            skip -= 1
+    return best
+
+
+def epsilon_greedy_probabilities(q_row: NDArray[np.float64], epsilon: float) -> Table:
+    """The probability π(a|s) of each action under `epsilon_greedy`.
+
+    >>> epsilon_greedy_probabilities(np.array([0.0, 2.0, 2.0, 1.0]), 0.2)
+    array([0.05, 0.45, 0.45, 0.05])
+    """
+    best = q_row == q_row.max()
+    return epsilon / len(q_row) + (1 - epsilon) * best / best.sum()
+
+
+class Position(NamedTuple):
+    """Where one environment's interaction stands between two calls of the loop."""
+
+    obs: int = -1  # what to act on next; -1: reset first
+    clock: int = 0  # steps taken so far: the counter of the random streams
+    episode_return: float = 0.0
+    episode_length: int = 0
+
+
+def make_loop(
+    chance: Rule, reset: Rule, step: Rule, out_of_time: Rule, act: Rule, update: Rule
+) -> Callable[..., tuple[Any, ...]]:
+    """The loop of act, step and learn around these rules, in Python or ready to be compiled."""
+
+    def loop(  # type: ignore[no-untyped-def]
+        env, limit, env_key, policy_key, obs, clock, episode_return, episode_length,
+        q, visits, ended_at, returns, lengths, epsilon, learning_rate, gamma,
+    ):  # fmt: skip
+        episodes, error = 0, 0.0
+        if obs < 0:
+            obs = reset(env, reset_key(env_key, clock))
+        for t in range(len(ended_at)):
+            action = act(q, obs, epsilon, policy_key, clock)
+            next_obs, reward, terminated = step(env, obs, action, chance(env_key, clock))
+            error += abs(update(q, obs, action, reward, next_obs, terminated, learning_rate, gamma))
+            visits[obs, action] += 1
+            clock += 1
+            episode_return += reward
+            episode_length += 1
+            if terminated or out_of_time(env, episode_length, limit):
+                ended_at[episodes] = t
+                returns[episodes], lengths[episodes] = episode_return, episode_length
+                episodes += 1
+                episode_return, episode_length = 0.0, 0
+                obs = reset(env, reset_key(env_key, clock))
+            else:
+                obs = next_obs
+        return obs, clock, episode_return, episode_length, episodes, error
+
+    return loop
+
+
+@cache
+def _compiled_loop(chance: Rule, reset: Rule, step: Rule, out_of_time: Rule) -> Rule:
+    return compile(make_loop(chance, reset, step, out_of_time, epsilon_greedy, q_learning_update))
+
+
+@cache
+def _python_loop(chance: Rule, reset: Rule, step: Rule, out_of_time: Rule) -> Rule:
+    # The loop is Python's, since it calls the environment; what it does to the table is compiled.
+    act, update = compile(epsilon_greedy), compile(q_learning_update)
+    return make_loop(chance, reset, step, out_of_time, act, update)
+
+
+class Learned(NamedTuple):
+    """What one environment brings back from a round, in which E of its episodes ended."""
+
+    q: Table  # (S, A), the table as this environment would have it
+    visits: NDArray[np.int64]  # (S, A), how often each entry was updated
+    ended_at: NDArray[np.int64]  # (E,), the step of the round at which each episode ended, from 0
+    returns: NDArray[np.float64]  # (E,)
+    lengths: NDArray[np.int64]  # (E,)
+    td_error: float  # sum of |δ|
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """What `QLearning` can be told beside the environment, the seed and where to run.
+
+    Attributes:
+        learning_rate: step size α, in (0, 1]. Larger forgets faster (Sutton and Barto, eq. 6.8).
+        gamma: discount γ per step, in [0, 1]. Use 1 only where every episode ends.
+        epsilon: probability of a random action, in [0, 1] (Sutton and Barto, section 2.2).
+        initial_value: what every entry of the table starts from, in units of return. More than the
+            optimum makes the agent try everything (Sutton and Barto, section 2.6).
+        sync_every: steps that each environment takes on its own copy of the table before the
+            copies are averaged. With one environment there is nothing to average.
+    """
+
+    learning_rate: float = 0.05
+    gamma: float = 0.99
+    epsilon: float = 0.2
+    initial_value: float = 0.0
+    sync_every: int = 10_000
+
+    def __post_init__(self) -> None:
+        for name, allowed, fits in (
+            ("learning_rate", "more than 0, at most 1", 0 < self.learning_rate <= 1),
+            ("gamma", "from 0 to 1", 0 <= self.gamma <= 1),
+            ("epsilon", "from 0 to 1", 0 <= self.epsilon <= 1),
+            ("initial_value", "a finite number", np.isfinite(self.initial_value)),
+        ):
+            if not fits:
+                raise ValueError(f"{name}={getattr(self, name)!r} is not allowed: {allowed}")
+        check_whole("sync_every", self.sync_every, 1)
+
+
+class Learner:
+    """A worker: some of the environments, each with random streams of its own.
+
+    Args:
+        index: which worker this is.
+        shares: for each worker, the numbers of its environments.
+        make_env: makes an environment.
+        seed: of the run.
+        settings: the hyperparameters.
+        states: for each environment, what `get_state` returned for it, or None to begin.
+    """
+
+    def __init__(
+        self,
+        index: int,
+        shares: list[list[int]],
+        make_env: Callable[[], Any],
+        seed: int,
+        settings: Hyperparameters,
+        states: list[Any],
+    ) -> None:
+        self.settings = settings
+        self.places = [_Place(make_env, seed, number, states[number]) for number in shares[index]]
+
+    def learn(self, q: Table, steps: int) -> tuple[list[Learned], float]:
+        """`steps` steps in each environment, each on its own copy of `q`; and the seconds taken."""
+        start = perf_counter()
+        learned = [place.learn(q.copy(), steps, self.settings) for place in self.places]
+        return learned, perf_counter() - start
+
+    def get_state(self) -> list[Any]:
+        """Where each environment stands, in plain numbers."""
+        return [place.get_state() for place in self.places]
+
+
+class _Place:
+    """One environment, its random streams, and how far it has come."""
+
+    def __init__(self, make_env: Callable[[], Any], seed: int, number: int, state: Any) -> None:
+        self.env_key = stream_key(seed, ENVIRONMENT, number)
+        self.policy_key = stream_key(seed, POLICY, number)
+        self.interface = interface(make_env, int(self.env_key))
+        self.position = Position()
+        if state is not None:
+            self.position = Position(*state["position"])
+            self.interface.set_state(state["env"])
+
+    def learn(self, q: Table, steps: int, settings: Hyperparameters) -> Learned:
+        face = self.interface
+        loop = (_compiled_loop if face.compiled else _python_loop)(*face.rules)
+        visits = np.zeros(q.shape, np.int64)
+        ended_at, lengths = np.empty(steps, np.int64), np.empty(steps, np.int64)
+        returns = np.empty(steps, np.float64)
+        *position, episodes, td_error = loop(
+            face.env, face.limit, self.env_key, self.policy_key, *self.position,
+            q, visits, ended_at, returns, lengths,
+            settings.epsilon, settings.learning_rate, settings.gamma,
+        )  # fmt: skip
+        self.position = Position(*position)
+        ended = slice(episodes)
+        return Learned(
+            q,
+            visits,
+            ended_at[ended].copy(),
+            returns[ended].copy(),
+            lengths[ended].copy(),
+            td_error,
+        )
+
+    def get_state(self) -> dict[str, Any]:
+        obs, clock, episode_return, episode_length = self.position
+        position = [int(obs), int(clock), float(episode_return), int(episode_length)]
+        return {"position": position, "env": self.interface.get_state()}
+
+
+def average_tables(q: Table, tables: NDArray[np.float64], visits: NDArray[np.int64]) -> Table:
+    """One table from several: the mean of each entry, weighted by how often each copy updated it.
+
+    Args:
+        q: (S, A), what the copies started from; entries that none of them updated stay so.
+        tables: (N, S, A), the copies.
+        visits: (N, S, A), the number of updates of each entry of each copy.
+    """
+    totals = visits.sum(axis=0)
+    mean = np.where(totals > 0, 0.0, q)
+    for table, count in zip(tables, visits, strict=True):  # always in this order: sums round
+        mean += table * (count / np.maximum(totals, 1))
+    return mean
+
+
+class QLearning:
+    """Q-learning with a table, on any backend, with the same numbers on each.
+
+    Every environment has its own random streams and learns on its own copy of the table; after each
+    round the copies are averaged, in the order of the environments. So the result depends on
+    `seed`, `num_envs` and the hyperparameters, but not on the backend, on the number of workers, or
+    on whether one of them died on the way (on one model of CPU, with the pinned packages).
+
+    Args:
+        env: a Gymnasium id, an environment made by `gymnasium.make`, or a function that makes one.
+            Observations and actions must be `Discrete`. Worlds of `rlbook_envs` run compiled.
+        seed: of everything random, a whole number from 0.
+        num_envs: environments that learn side by side.
+        backend: `"local"`, `"multiprocessing"`, `"ray"`, `"spark"`, or a `Backend`.
+        workers: how many workers share the environments.
+        hyperparameters: see `Hyperparameters`.
+
+    Attributes:
+        q: (S, A) float64, the table.
+        timesteps: steps taken so far, in all environments together.
+        history: the `History` of all calls of `learn`.
+
+    Raises:
+        ValueError: an argument is out of range, or the environment's spaces do not fit a table.
+
+    >>> agent = QLearning("rlbook/FrozenLake-v0", seed=1)
+    >>> history = agent.learn(200_000)
+    >>> agent.predict(0)
+    0
+    """
+
+    def __init__(
+        self,
+        env: EnvSource,
+        *,
+        seed: int = 0,
+        num_envs: int = 1,
+        backend: str | backends.Backend = "local",
+        workers: int = 1,
+        **hyperparameters: Any,
+    ) -> None:
+        check_whole("seed", seed, 0)
+        check_whole("num_envs", num_envs, 1)
+        check_whole("workers", workers, 1, num_envs)
+        self.settings = Hyperparameters(**hyperparameters)
+        self.seed, self.num_envs, self.workers = seed, num_envs, workers
+        self.env_id, self.make_env = env_id(env), env_maker(env)
+        shape = check_discrete(self.make_env(), "QLearning")
+        self.q: Table = np.full(shape, float(self.settings.initial_value))
+        self.backend = backends.get(backend)
+        self.timesteps = 0
+        self.history = History()
+        self._states: list[Any] = [None] * num_envs
+        self._predictions = 0
+
+    def learn(
+        self,
+        total_timesteps: int,
+        *,
+        progress: bool | None = None,
+        callback: Callable[[QLearning], Any] | None = None,
+    ) -> History:
+        """Take `total_timesteps` more steps, rounded up to a multiple of `num_envs`.
+
+        Args:
+            progress: show a bar; by default, only where a person watches a terminal.
+            callback: called with the agent after every round.
+
+        Returns:
+            The history of this and all earlier calls.
+        """
+        check_whole("total_timesteps", total_timesteps, 1)
+        watch = Stopwatch()
+        left = -(-total_timesteps // self.num_envs)
+        shares = [part.tolist() for part in np.array_split(np.arange(self.num_envs), self.workers)]
+        group = self.backend.launch(
+            Learner, self.workers, shares, self.make_env, self.seed, self.settings, self._states
+        )
+        quiet = None if progress is None else not progress
+        with tqdm(total=left * self.num_envs, unit=" steps", disable=quiet) as bar:
+            try:
+                while left:
+                    steps = min(left, self.settings.sync_every)
+                    answers = group.call("learn", self.q, steps)
+                    watch.lap_workers([seconds for _, seconds in answers], self.backend.parallel)
+                    self._take_in([learned for some, _ in answers for learned in some], steps)
+                    left -= steps
+                    watch.lap("learning")
+                    bar.update(steps * self.num_envs)
+                    if callback is not None:
+                        callback(self)
+                self._states = [state for states in group.call("get_state") for state in states]
+            finally:
+                group.close()
+                watch.lap("communicating")
+                self.history.add_timing(watch.seconds)
+        return self.history
+
+    def _take_in(self, learned: list[Learned], steps: int) -> None:
+        """End a round: one table of all, and the episodes in the order in which they ended."""
+        tables, visits, ended_at, returns, lengths, td_errors = zip(*learned, strict=True)
+        self.q = average_tables(self.q, np.stack(tables), np.stack(visits))
+        # The environments step side by side: number i takes its step t as step t * num_envs + i.
+        when = np.concatenate([ended * self.num_envs + i + 1 for i, ended in enumerate(ended_at)])
+        order = np.argsort(when)
+        self.history.add_episodes(
+            self.timesteps + when[order],
+            np.concatenate(returns)[order],
+            np.concatenate(lengths)[order],
+        )
+        self.timesteps += steps * self.num_envs
+        mean_td_error = sum(td_errors) / (steps * self.num_envs)
+        self.history.add_metrics(timesteps=self.timesteps, td_error=mean_td_error)
+
+    def predict(self, obs: Any, deterministic: bool = True) -> Any:
+        """The greedy action for one observation, or for an array of them.
+
+        Args:
+            obs: an int, or an integer array of any shape.
+            deterministic: take the first best action; otherwise act as in training, ε-greedily.
+
+        Returns:
+            An int, or an int64 array of the shape of `obs`.
+
+        Raises:
+            ValueError: an observation is not in the table.
+        """
+        asked = np.asarray(obs)
+        if asked.dtype.kind not in "iu" or asked.min() < 0 or asked.max() >= len(self.q):
+            raise ValueError(
+                f"obs={obs!r} is not allowed: whole numbers from 0 to {len(self.q) - 1}"
+            )
+        actions = self.q[asked].argmax(axis=-1)
+        if not deterministic:
+            key = stream_key(self.seed, POLICY, self.num_envs)
+            chosen = [
+                epsilon_greedy(self.q, int(one), self.settings.epsilon, key, clock)
+                for clock, one in enumerate(asked.flat, self._predictions)
+            ]
+            self._predictions += asked.size
+            actions = np.array(chosen).reshape(asked.shape)
+        return int(actions) if asked.ndim == 0 else actions
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write all that `load` needs to go on as if nothing had happened. Holds no code."""
+        header = {
+            "env": self.env_id,
+            "seed": self.seed,
+            "num_envs": self.num_envs,
+            "settings": asdict(self.settings),
+            "timesteps": self.timesteps,
+            "predictions": self._predictions,
+            "states": self._states,
+        }
+        saving.save(path, "QLearning", header, {"q": self.q, **self.history.to_arrays()})
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        env: EnvSource | None = None,
+        backend: str | backends.Backend = "local",
+        workers: int = 1,
+    ) -> Self:
+        """The agent that was saved. Which backend and how many workers may differ from then.
+
+        Args:
+            env: needed where the agent was given a function, which a file can't hold.
+
+        Raises:
+            ValueError: not such a file, or one that is damaged.
+        """
+        header, arrays = saving.load(path, "QLearning")
+        source = header["env"] if env is None else env
+        if source is None:
+            raise ValueError(f"{path} does not say how to make its environment: give env=")
+        agent = cls(
+            source,
+            seed=header["seed"],
+            num_envs=header["num_envs"],
+            backend=backend,
+            workers=workers,
+            **header["settings"],
+        )
+        if arrays["q"].shape != agent.q.shape:
+            raise ValueError(f"{path} holds a table of another environment: {arrays['q'].shape}")
+        agent.q = arrays["q"]
+        agent.timesteps, agent._predictions = header["timesteps"], header["predictions"]
+        agent._states = header["states"]
+        agent.history = History.from_arrays(arrays)
+        return agent
