@@ -19,7 +19,7 @@ _HOMES = {
     "History": "rlbook.history",
     "QLearning": "rlbook.q_learning",
     "evaluate": "rlbook.evaluation",
-    "film": "rlbook.film",
+    "film": "rlbook.filming",
     "plot": "rlbook.history",
 }
 _MODULES = ("backends", "check", "dynamic_programming", "monte_carlo", "q_learning")
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from rlbook import q_learning as q_learning
     from rlbook.evaluation import Evaluation as Evaluation
     from rlbook.evaluation import evaluate as evaluate
-    from rlbook.film import film as film
+    from rlbook.filming import film as film
     from rlbook.history import History as History
     from rlbook.history import plot as plot
     from rlbook.q_learning import QLearning as QLearning

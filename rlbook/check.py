@@ -97,7 +97,7 @@ class Exercise(ABC):
         return None
 
     def check(self, function: Function) -> None:
-        """Print one line if `function` solves the exercise.
+        """Print one line if `function` solves the exercise, or is still the stub.
 
         Raises:
             CheckFailed: it does not; the message says why.
@@ -108,7 +108,8 @@ class Exercise(ABC):
         cases = list(self._cases())
         got = [self.run(function, case) for case in cases]
         if any(isinstance(outcome.error, NotImplementedError) for outcome in got):
-            raise CheckFailed(f"{self.name}: not written yet")
+            print(f"{self.name}: not written yet")
+            return
         expected = [self.run(self.reference, case) for case in cases]
         wrong = map(self.difference, cases, expected, got)
         difference = next((text for text in wrong if text is not None), None)

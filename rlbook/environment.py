@@ -193,14 +193,18 @@ def _again(make_env: Callable[[], Any], seed: int, saved: dict[str, Any]) -> Epi
 
 
 def _chance_of(env: gymnasium.Env[Any, Any]) -> Any:
-    if hasattr(env.unwrapped, "get_state"):
-        return env.unwrapped.get_state()
+    if _keeps_its_state(env):
+        return env.unwrapped.get_state()  # type: ignore[attr-defined]
     return env.unwrapped.np_random.bit_generator.state
 
 
+def _keeps_its_state(env: gymnasium.Env[Any, Any]) -> bool:
+    return hasattr(env.unwrapped, "get_state") and hasattr(env.unwrapped, "set_state")
+
+
 def _set_chance_of(env: gymnasium.Env[Any, Any], saved: Any) -> None:
-    if hasattr(env.unwrapped, "set_state"):
-        env.unwrapped.set_state(saved)
+    if _keeps_its_state(env):
+        env.unwrapped.set_state(saved)  # type: ignore[attr-defined]
     else:
         env.unwrapped.np_random.bit_generator.state = saved
 

@@ -92,7 +92,7 @@ def make_loop(
                 ended = terminated or out_of_time(env, length, limit)
             last_value = 0.0
             if not terminated and counts[obs] > 0:
-                last_value = sums[obs] / counts[obs]
+                last_value = float(sums[obs] / counts[obs])
             add_returns(states[:length], rewards[:length], last_value, gamma, sums, counts)
         return sums, counts
 
@@ -159,7 +159,7 @@ def evaluate_policy(
         gamma: discount per step, from 0 to 1.
         seed: of everything random.
         num_envs: environments that play side by side.
-        backend: where they play.
+        backend: where they play; one given by name is closed again afterwards.
 
     Raises:
         ValueError: an argument is out of range.
@@ -172,18 +172,31 @@ def evaluate_policy(
     make_env = env_maker(env)
     shape = check_discrete(make_env(), "Monte Carlo")
     policy = np.asarray(policy)
+    if not _is_policy(policy, *shape):
+        raise ValueError(
+            f"policy of shape {policy.shape} is not allowed: {shape[0]} actions, whole numbers "
+            f"below {shape[1]}, or {shape} probabilities that add up to 1 in every row"
+        )
     if policy.ndim == 1:
         policy = np.eye(shape[1])[policy]
-    if policy.shape != shape or not np.allclose(policy.sum(axis=1), 1):
-        raise ValueError(
-            f"policy of shape {policy.shape} is not allowed: {shape[0]} actions, "
-            f"or {shape} probabilities that add up to 1 in every row"
-        )
     shares = [len(part) for part in np.array_split(np.arange(episodes), num_envs)]
     play = partial(_play, make_env, np.ascontiguousarray(policy, np.float64), gamma, seed)
-    played = backends.get(backend).run(play, list(enumerate(shares)))
+    if isinstance(backend, backends.Backend):
+        played = backend.run(play, list(enumerate(shares)))
+    else:
+        with backends.get(backend) as own:
+            played = own.run(play, list(enumerate(shares)))
     sums, counts = np.zeros(shape[0]), np.zeros(shape[0], np.int64)
     for some_sums, some_counts in played:
         sums, counts = sums + some_sums, counts + some_counts
     values = np.divide(sums, counts, out=np.full(shape[0], np.nan), where=counts > 0)
     return Prediction(values, counts)
+
+
+def _is_policy(policy: NDArray[Any], num_states: int, num_actions: int) -> bool:
+    if policy.ndim == 1:
+        whole = policy.dtype.kind in "iu" and len(policy) == num_states
+        return whole and bool(np.all((policy >= 0) & (policy < num_actions)))
+    if policy.shape != (num_states, num_actions) or policy.dtype.kind not in "iuf":
+        return False
+    return bool(np.all(policy >= 0)) and np.allclose(policy.sum(axis=1), 1)

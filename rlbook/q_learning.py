@@ -225,7 +225,9 @@ class Hyperparameters:
         ):
             if not fits:
                 raise ValueError(f"{name}={getattr(self, name)!r} is not allowed: {allowed}")
+            object.__setattr__(self, name, float(getattr(self, name)))  # not float32, nor int
         check_whole("sync_every", self.sync_every, 1)
+        object.__setattr__(self, "sync_every", int(self.sync_every))
 
 
 class Learner:
@@ -237,7 +239,7 @@ class Learner:
         make_env: makes an environment.
         seed: of the run.
         settings: the hyperparameters.
-        states: for each environment, what `get_state` returned for it, or None to begin.
+        states: for each environment, the state in which `learn` left it, or None to begin.
     """
 
     def __init__(
@@ -252,15 +254,16 @@ class Learner:
         self.settings = settings
         self.places = [_Place(make_env, seed, number, states[number]) for number in shares[index]]
 
-    def learn(self, q: Table, steps: int) -> tuple[list[Learned], float]:
-        """`steps` steps in each environment, each on its own copy of `q`; and the seconds taken."""
+    def learn(self, q: Table, steps: int) -> tuple[list[Learned], list[Any], float]:
+        """Take `steps` steps in each environment, each on its own copy of `q`.
+
+        Returns:
+            What each environment learned, where it now stands (plain numbers), the seconds taken.
+        """
         start = perf_counter()
         learned = [place.learn(q.copy(), steps, self.settings) for place in self.places]
-        return learned, perf_counter() - start
-
-    def get_state(self) -> list[Any]:
-        """Where each environment stands, in plain numbers."""
-        return [place.get_state() for place in self.places]
+        states = [place.get_state() for place in self.places]
+        return learned, states, perf_counter() - start
 
 
 class _Place:
@@ -363,7 +366,7 @@ class QLearning:
         check_whole("num_envs", num_envs, 1)
         check_whole("workers", workers, 1, num_envs)
         self.settings = Hyperparameters(**hyperparameters)
-        self.seed, self.num_envs, self.workers = seed, num_envs, workers
+        self.seed, self.num_envs, self.workers = int(seed), int(num_envs), int(workers)
         self.env_id, self.make_env = env_id(env), env_maker(env)
         shape = check_discrete(self.make_env(), "QLearning")
         self.q: Table = np.full(shape, float(self.settings.initial_value))
@@ -382,6 +385,8 @@ class QLearning:
     ) -> History:
         """Take `total_timesteps` more steps, rounded up to a multiple of `num_envs`.
 
+        Where it is interrupted, completed rounds count, and the next call goes on from there.
+
         Args:
             progress: show a bar; by default, only where a person watches a terminal.
             callback: called with the agent after every round.
@@ -391,7 +396,7 @@ class QLearning:
         """
         check_whole("total_timesteps", total_timesteps, 1)
         watch = Stopwatch()
-        left = -(-total_timesteps // self.num_envs)
+        left = -(-int(total_timesteps) // self.num_envs)
         shares = [part.tolist() for part in np.array_split(np.arange(self.num_envs), self.workers)]
         group = self.backend.launch(
             Learner, self.workers, shares, self.make_env, self.seed, self.settings, self._states
@@ -402,14 +407,14 @@ class QLearning:
                 while left:
                     steps = min(left, self.settings.sync_every)
                     answers = group.call("learn", self.q, steps)
-                    watch.lap_workers([seconds for _, seconds in answers], self.backend.parallel)
-                    self._take_in([learned for some, _ in answers for learned in some], steps)
+                    watch.lap_workers([seconds for *_, seconds in answers], self.backend.parallel)
+                    self._take_in([learned for some, *_ in answers for learned in some], steps)
+                    self._states = [state for _, states, _ in answers for state in states]
                     left -= steps
                     watch.lap("learning")
                     bar.update(steps * self.num_envs)
                     if callback is not None:
                         callback(self)
-                self._states = [state for states in group.call("get_state") for state in states]
             finally:
                 group.close()
                 watch.lap("communicating")
@@ -446,7 +451,7 @@ class QLearning:
             ValueError: an observation is not in the table.
         """
         asked = np.asarray(obs)
-        if asked.dtype.kind not in "iu" or asked.min() < 0 or asked.max() >= len(self.q):
+        if asked.dtype.kind not in "iu" or np.any((asked < 0) | (asked >= len(self.q))):
             raise ValueError(
                 f"obs={obs!r} is not allowed: whole numbers from 0 to {len(self.q) - 1}"
             )
@@ -458,7 +463,7 @@ class QLearning:
                 for clock, one in enumerate(asked.flat, self._predictions)
             ]
             self._predictions += asked.size
-            actions = np.array(chosen).reshape(asked.shape)
+            actions = np.array(chosen, np.int64).reshape(asked.shape)
         return int(actions) if asked.ndim == 0 else actions
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -492,21 +497,25 @@ class QLearning:
             ValueError: not such a file, or one that is damaged.
         """
         header, arrays = saving.load(path, "QLearning")
-        source = header["env"] if env is None else env
-        if source is None:
+        try:
+            source = header["env"] if env is None else env
+            seed, num_envs, settings = header["seed"], header["num_envs"], header["settings"]
+            timesteps, predictions = int(header["timesteps"]), int(header["predictions"])
+            states, q = list(header["states"]), arrays["q"].astype(np.float64)
+            history = History.from_arrays(arrays)
+            Hyperparameters(**settings)
+            if len(states) != num_envs:
+                raise ValueError(f"{len(states)} states of {num_envs} environments")
+        except (KeyError, TypeError, ValueError) as error:
+            raise saving.damaged(path) from error
+        # Of an id such as "module:Name-v0", Gymnasium imports the module: only if a person says so.
+        if source is None or (env is None and ":" in str(source)):
             raise ValueError(f"{path} does not say how to make its environment: give env=")
         agent = cls(
-            source,
-            seed=header["seed"],
-            num_envs=header["num_envs"],
-            backend=backend,
-            workers=workers,
-            **header["settings"],
+            source, seed=seed, num_envs=num_envs, backend=backend, workers=workers, **settings
         )
-        if arrays["q"].shape != agent.q.shape:
-            raise ValueError(f"{path} holds a table of another environment: {arrays['q'].shape}")
-        agent.q = arrays["q"]
-        agent.timesteps, agent._predictions = header["timesteps"], header["predictions"]
-        agent._states = header["states"]
-        agent.history = History.from_arrays(arrays)
+        if q.shape != agent.q.shape:
+            raise ValueError(f"{path} holds a table of another environment: {q.shape}")
+        agent.q, agent.history, agent._states = q, history, states
+        agent.timesteps, agent._predictions = timesteps, predictions
         return agent

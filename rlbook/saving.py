@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import tempfile
-import zipfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -28,12 +27,15 @@ def save(
         arrays: NumPy arrays by name; no object arrays.
     """
     text = json.dumps({"format": FORMAT, "kind": kind, **header})
+    for name, array in arrays.items():
+        if array.dtype.hasobject:  # NumPy would write a pickle
+            raise ValueError(f"array {name!r} holds Python objects, which no model file may")
     with atomic_write(path) as file:
-        np.savez(file, allow_pickle=False, header=np.array(text), **arrays)  # type: ignore[arg-type]
+        np.savez(file, header=np.array(text), **arrays)  # type: ignore[arg-type]
 
 
 def load(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """The header and the arrays of a model file.
+    """The header, as it was given to `save`, and the arrays of a model file.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -45,26 +47,30 @@ def load(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Any], dict[
         header = json.loads(str(arrays.pop("header")))
         if header.pop("format") != FORMAT:
             raise KeyError("format")
-    except (ValueError, KeyError, EOFError, OSError, TypeError, zipfile.BadZipFile) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
-        raise ValueError(f"{path} is damaged, or no model file of rlbook") from error
-    if header["kind"] != kind:
-        raise ValueError(
-            f"{path} holds a {header['kind']} agent: load it with {header['kind']}.load"
-        )
+        found = header.pop("kind")
+    except (FileNotFoundError, PermissionError):
+        raise
+    except Exception as error:  # damaged archives make NumPy and zipfile raise almost anything
+        raise damaged(path) from error
+    if found != kind:
+        raise ValueError(f"{path} holds a {found} agent: load it with {found}.load")
     return header, arrays
+
+
+def damaged(path: str | os.PathLike[str]) -> ValueError:
+    """The error of a file from which nothing sensible can be read."""
+    return ValueError(f"{path} is damaged, or no model file of rlbook")
 
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """A binary file that appears under its name only when it is complete."""
     target = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    # Not made by `tempfile`, whose files nobody else may read.
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(temporary, "xb") as file:
             yield file
         os.replace(temporary, target)
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
+        temporary.unlink(missing_ok=True)

@@ -140,6 +140,7 @@ class Dice:
         self._settings = settings
 
     def roll(self, probabilities: Sequence[float]) -> int:
+        """The outcome that was set for this roll, or 0."""
         position = len(self.rolls)
         if position < len(self._settings):
             outcome = self._settings[position]

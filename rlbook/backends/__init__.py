@@ -37,6 +37,7 @@ from __future__ import annotations
 
 import atexit
 import importlib
+import io
 import pickle
 import struct
 import traceback
@@ -50,6 +51,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import cloudpickle
+import numpy as np
 
 # Seconds that a wait lasts at most, unless told otherwise.
 DEFAULT_TIMEOUT = 600.0
@@ -226,16 +228,29 @@ def pack(value: Any) -> bytes:
     """A value as bytes, of which `unpack` makes the value again, in any process.
 
     Layout: the number of array buffers, the length of the pickle and of each buffer, the pickle,
-    the buffers, each 64-byte aligned. The pickle is cloudpickle's, so that what a notebook cell
-    defines can travel, unless the value is so plain that the standard library's, which is ten
-    times faster, does as well.
+    the buffers, each 64-byte aligned.
+    """
+    return joined(*pickled(value))
+
+
+def pickled(value: Any) -> tuple[bytes, list[memoryview]]:
+    """A value's pickle, and the contents of its arrays, not copied.
+
+    The pickle is cloudpickle's, so that what a notebook cell defines can travel, unless the value
+    is so plain that the standard library's, which is ten times faster, does as well.
     """
     if _is_plain(value):
-        stream = pickle.dumps(value, protocol=5)
-        return _HEADER.pack(0, len(stream)) + stream
+        return pickle.dumps(value, protocol=5), []
     buffers: list[pickle.PickleBuffer] = []
-    stream = cloudpickle.dumps(value, protocol=5, buffer_callback=buffers.append)
-    parts = [buffer.raw() for buffer in buffers]
+    with io.BytesIO() as file:
+        _Pickler(file, protocol=5, buffer_callback=buffers.append).dump(value)
+        return file.getvalue(), [buffer.raw() for buffer in buffers]
+
+
+def joined(stream: bytes, parts: list[memoryview]) -> bytes:
+    """What `pickled` gave as one, in the layout of `pack`."""
+    if not parts:
+        return _HEADER.pack(0, len(stream)) + stream
     lengths = struct.pack(f"<{len(parts)}Q", *(part.nbytes for part in parts))
     out: list[bytes | memoryview] = [_HEADER.pack(len(parts), len(stream)), lengths, stream]
     position = sum(map(len, out))
@@ -244,6 +259,15 @@ def pack(value: Any) -> bytes:
         out += [bytes(padding), part]
         position += padding + part.nbytes
     return b"".join(out)
+
+
+class _Pickler(cloudpickle.Pickler):
+    """Copies an array with gaps: NumPy would put it into the pickle, whence it comes writeable."""
+
+    def reducer_override(self, value: Any) -> Any:
+        if type(value) is np.ndarray and not value.flags.forc:
+            return np.ascontiguousarray(value).__reduce_ex__(5)
+        return super().reducer_override(value)
 
 
 def unpack(blob: bytes | memoryview) -> Any:
@@ -295,7 +319,7 @@ def attempt(function: Callable[..., Any], *args: Any) -> Outcome:
         return Outcome(error=error, trace=traceback.format_exc())
 
 
-def pack_outcome(outcome: Outcome) -> bytes:
+def pack_outcome(outcome: Outcome, pack: Callable[[Any], Any] = pack) -> Any:
     """The outcome as bytes; if it cannot be sent, an outcome that says so."""
     try:
         return pack(tuple(outcome))
@@ -307,7 +331,7 @@ def pack_outcome(outcome: Outcome) -> bytes:
         return pack((None, TypeError(message), trace))
 
 
-def unpack_outcome(blob: bytes | memoryview) -> Outcome:
+def unpack_outcome(blob: Any, unpack: Callable[[Any], Any] = unpack) -> Outcome:
     """The outcome that was packed; if it cannot be read here, an outcome that says so."""
     try:
         return Outcome(*unpack(blob))

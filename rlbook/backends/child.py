@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import pickle
 import signal
 import threading
 import time
@@ -16,7 +17,9 @@ from collections import OrderedDict
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
-from rlbook.backends import attempt, pack, pack_outcome, unpack
+import cloudpickle
+
+from rlbook.backends import attempt, pack_outcome, unpack
 
 # What the driver asks: make the worker, call it, call it again after a restart (nobody waits for
 # the answer any more), send its pickle.
@@ -45,10 +48,11 @@ def main(descriptor: int) -> None:
             outcome = attempt(_build, content[0], values)
             worker, outcome = outcome.value, outcome._replace(value=None)
         elif kind == RESTORE:
-            outcome = attempt(unpack, content[0])
+            outcome = attempt(pickle.loads, content[0])
             worker, outcome = outcome.value, outcome._replace(value=None)
         elif kind == SNAPSHOT:
-            outcome = attempt(pack, worker)
+            # The arrays within the pickle, so that the worker can write to them again.
+            outcome = attempt(cloudpickle.dumps, worker, 5)
         else:
             method, args = content
             outcome = attempt(_call, worker, method, args, values)

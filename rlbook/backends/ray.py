@@ -10,8 +10,10 @@ actor's state.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
+import pickle
 import queue
 import tempfile
 import threading
@@ -33,23 +35,28 @@ from rlbook.backends import (
     Outcome,
     Ref,
     WorkerLost,
+    _close_all,
     attempt,
     check_workers,
     gather,
+    joined,
     late,
     missing_package,
-    pack,
     pack_outcome,
+    pickled,
     unpack,
     unpack_outcome,
 )
-from rlbook.backends.slots import environment, fill, lift
+from rlbook.backends.slots import environment, fill, lift, own_directory
 
 try:
     import ray
     from ray import exceptions
 except ImportError as error:
     raise missing_package("ray", "ray") from error
+
+# What is registered last is called first: at exit we close before Ray shuts itself down.
+atexit.register(_close_all)
 
 # What Ray raises for the answer of an actor that is no more, or whose machine is not.
 DEATHS = (
@@ -60,8 +67,8 @@ DEATHS = (
     exceptions.ObjectLostError,
 )
 
-# Below this size Ray sends bytes along with the call. Above it, Ray stores the contents of an array
-# once and lets every process on the machine look at them, while bytes would be copied for each.
+# Below this size Ray sends bytes along with the call. Above it, Ray stores the contents of arrays
+# once and lets every process on the machine look at them.
 STORE_BYTES = 100_000
 
 
@@ -109,10 +116,7 @@ class Ray(Backend):
         settings["address"] = address or "local"  # None would also look for a cluster
         if address is None:
             # Not in $TMPDIR, where that is a long path: a socket's is limited to about 100 letters.
-            short = "/tmp" if os.path.isdir("/tmp") else None
-            self._directory = tempfile.TemporaryDirectory(
-                prefix="rlbook-", dir=short, ignore_cleanup_errors=True
-            )
+            self._directory = own_directory("/tmp" if os.path.isdir("/tmp") else None)
             settings |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
             settings |= {"_temp_dir": self._directory.name}
         # Processes that Ray starts inherit this. An actor's `runtime_env` would do it too, but
@@ -132,15 +136,17 @@ class Ray(Backend):
         return group
 
     def put(self, value: Any) -> Ref:
-        return RayRef(self, ray.put(_flat(pack(value))))
+        return RayRef(self, ray.put(ship(value)))
 
     def run(
         self, function: Callable[[Any], Any], items: Iterable[Any], timeout: float = DEFAULT_TIMEOUT
     ) -> list[Any]:
-        code = ray.put(pack(function))
-        replies = [self._task.remote(code, _flat(pack(item))) for item in items]
+        code = ray.put(ship(function))
+        replies = [self._task.remote(code, ship(item)) for item in items]
         try:
-            return [unpack_outcome(blob).unwrap() for blob in ray.get(replies, timeout=timeout)]
+            return [
+                unpack_outcome(blob, receive).unwrap() for blob in ray.get(replies, timeout=timeout)
+            ]
         except exceptions.GetTimeoutError:
             for reply in replies:
                 ray.cancel(reply, force=True)
@@ -176,28 +182,32 @@ class Actor:
 
     def build(self, index: int, blob: Any, *values: Any) -> Any:
         """Make the worker."""
-        return pack_outcome(attempt(self._build, index, blob, values))
+        return pack_outcome(attempt(self._build, index, blob, values), ship)
 
     def _build(self, index: int, blob: Any, values: tuple[Any, ...]) -> None:
-        worker_class, args = unpack(blob)
-        self.worker = worker_class(index, *fill(args, [unpack(value) for value in values]))
+        worker_class, args = receive(blob)
+        self.worker = worker_class(index, *fill(args, [receive(value) for value in values]))
 
     def call(self, blob: Any, *values: Any) -> Any:
         """Call a method of the worker."""
-        return _flat(pack_outcome(attempt(self._call, blob, values)))
+        return pack_outcome(attempt(self._call, blob, values), ship)
 
     def _call(self, blob: Any, values: tuple[Any, ...]) -> Any:
-        method, args = unpack(blob)
-        return getattr(self.worker, method)(*fill(args, [unpack(value) for value in values]))
+        method, args = receive(blob)
+        return getattr(self.worker, method)(*fill(args, [receive(value) for value in values]))
 
     def snapshot(self) -> Any:
         """The worker's pickle; its arrays within, so that they can be written to again."""
-        return _flat(pack_outcome(attempt(cloudpickle.dumps, self.worker, 5)))
+        return pack_outcome(attempt(_dump, self.worker), ship)
+
+
+def _dump(worker: Any) -> Any:
+    return np.frombuffer(cloudpickle.dumps(worker, protocol=5), np.uint8)
 
 
 def run_task(code: Any, item: Any) -> Any:
     """What `Ray.run` runs in Ray."""
-    return _flat(pack_outcome(attempt(lambda: unpack(code)(unpack(item)))))
+    return pack_outcome(attempt(lambda: receive(code)(receive(item))), ship)
 
 
 class RayGroup(Group):
@@ -236,9 +246,10 @@ class RayGroup(Group):
     def _pack(self, what: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """A call as Ray's arguments: the blob, and what was `put`, which Ray replaces by values."""
         lifted, refs = lift(self._backend, args)
-        blob = pack((what, lifted))
-        message = blob if len(blob) < STORE_BYTES else ray.put(_flat(blob))
-        return (message, *(ref.stored for ref in refs))
+        shipped = ship((what, lifted))
+        if not isinstance(shipped, bytes):
+            shipped = ray.put(shipped)  # once for all workers
+        return (shipped, *(ref.stored for ref in refs))
 
     def _ask(
         self, kind: str, messages: list[tuple[Any, ...]], what: str, timeout: float
@@ -249,7 +260,9 @@ class RayGroup(Group):
         calls = [worker.send(kind, message) for worker, message in pairs]
         replies = [call.reply for call in calls]
         try:
-            return [unpack_outcome(blob).unwrap() for blob in ray.get(replies, timeout=timeout)]
+            return [
+                unpack_outcome(blob, receive).unwrap() for blob in ray.get(replies, timeout=timeout)
+            ]
         except exceptions.GetTimeoutError:
             raise late(_first_missing(replies), what, timeout) from None
         except DEATHS:
@@ -325,6 +338,9 @@ class _Worker:
         with self._lock:
             if self._lost is not None or actor is not self._actor:
                 return
+            if not ray.is_initialized():
+                self._give_up(f"worker {self._index} is gone: Ray was shut down")
+                return
             ray.kill(actor)  # if it only could not be reached: there must not be two
             if self._coming is not None:
                 self._keep_snapshot()
@@ -342,7 +358,8 @@ class _Worker:
         with self._lock:
             if self._lost is None:
                 self._give_up(f"worker {self._index} was closed")
-                ray.kill(self._actor)
+                if ray.is_initialized():
+                    ray.kill(self._actor)
 
     def _dispatch(self, call: _Call) -> None:
         call.reply = getattr(self._actor, call.kind).remote(*call.message)
@@ -363,7 +380,7 @@ class _Worker:
             return
         self._coming = None
         try:
-            self._snapshot = unpack_outcome(ray.get(reply)).unwrap()
+            self._snapshot = unpack_outcome(ray.get(reply), receive).unwrap()
         except DEATHS:
             return
         except Exception as error:
@@ -390,7 +407,7 @@ def _fulfil(answered: queue.SimpleQueue[_Answer | None]) -> None:
     while (answer := answered.get()) is not None:
         worker, call, actor, reply = answer
         try:
-            outcome = unpack_outcome(reply.result())
+            outcome = unpack_outcome(reply.result(), receive)
         except DEATHS as error:
             worker.recover(actor, error)
         except Exception as error:
@@ -399,9 +416,20 @@ def _fulfil(answered: queue.SimpleQueue[_Answer | None]) -> None:
             call.settle(outcome)
 
 
-def _flat(blob: bytes) -> Any:
-    """The bytes as what Ray handles best."""
-    return blob if len(blob) < STORE_BYTES else np.frombuffer(blob, np.uint8)
+def ship(value: Any) -> Any:
+    """The value as what Ray handles best: bytes, or its pickle beside its large arrays."""
+    stream, parts = pickled(value)
+    if sum(part.nbytes for part in parts) < STORE_BYTES:
+        return joined(stream, parts)
+    return stream, [np.frombuffer(part, np.uint8) for part in parts]
+
+
+def receive(shipped: Any) -> Any:
+    """The value that was shipped. Its arrays are read-only, as are those that come from Ray."""
+    if isinstance(shipped, bytes):
+        return unpack(shipped)
+    stream, parts = shipped
+    return pickle.loads(stream, buffers=parts)
 
 
 def _first_missing(replies: list[Any]) -> int:

@@ -1,13 +1,20 @@
-"""What Ray and Spark have in common: values that were `put` travel apart from the call they are in.
+"""What Ray and Spark have in common.
 
-The engine ships such a value its own way. In the call stands a `Slot`, until the worker has both.
+Values that were `put` travel apart from the call they are in: the engine ships them its own way,
+and in the call stands a `Slot` until the worker has both. And the engines' own processes get an
+environment, and a directory for their files.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shutil
+import socket
+import tempfile
+import zlib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from rlbook.backends import Backend, Ref
@@ -56,3 +63,28 @@ def environment(**variables: str) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def own_directory(parent: str | None = None) -> tempfile.TemporaryDirectory[str]:
+    """A temporary directory of this process. Removes those of processes that were killed."""
+    # A machine's number, as processes of different containers may have the same /tmp.
+    start = f"rlbook-{zlib.crc32(socket.gethostname().encode()) & 0xFFFF:04x}-"
+    for old in Path(parent or tempfile.gettempdir()).glob(f"{start}*-*"):
+        with contextlib.suppress(ValueError):
+            if not _runs(int(old.name.removeprefix(start).split("-")[0])):
+                shutil.rmtree(old, ignore_errors=True)
+    return tempfile.TemporaryDirectory(
+        prefix=f"{start}{os.getpid()}-", dir=parent, ignore_cleanup_errors=True
+    )
+
+
+def _runs(process: int) -> bool:
+    if os.name != "posix":  # where a signal of 0 would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True

@@ -47,7 +47,7 @@ from rlbook.backends import (
     unpack,
     unpack_outcome,
 )
-from rlbook.backends.slots import environment, fill, lift
+from rlbook.backends.slots import environment, fill, lift, own_directory
 
 try:
     with warnings.catch_warnings():
@@ -97,12 +97,12 @@ class Spark(Backend):
         self._unused: deque[Any] = deque()
         context = getattr(spark, "sparkContext", spark) or SparkContext._active_spark_context
         self._started = context is None
-        self.context = context or self._start(master, max_restarts)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # as above
+            self.context = context or self._start(master, max_restarts)
 
     def _start(self, master: str | None, max_restarts: int) -> Any:
-        self._directory = tempfile.TemporaryDirectory(
-            prefix="rlbook-spark-", ignore_cleanup_errors=True
-        )
+        self._directory = own_directory()
         master = master or f"local[{os.cpu_count() or 1},{max_restarts + 1}]"
         directory = self._directory.name
         return start_context(configuration(master, max_restarts, directory), directory)
@@ -208,6 +208,9 @@ class SparkGroup(Group):
                 line.clear()
         for batch in batches.values():
             self._cancel(batch)
+            if not batch.begun:  # and never will: nobody else tells those who wait
+                for future in batch.futures:
+                    future.set_running_or_notify_cancel()
 
     def _enqueue(
         self, indices: Sequence[int], method: str, arguments: Sequence[tuple[Any, ...]]

@@ -1,0 +1,62 @@
+"""The rows by name. `python -m benchmarks.rows NAME FILE [--quick]` measures one of them.
+
+`python -m benchmarks` runs every name in a process of its own: none inherits another's threads,
+memory or Java, and one that hangs or dies takes no other with it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks.measuring import Row
+
+
+class Subject(NamedTuple):
+    """A function that measures, found by name so that nothing is imported that is not asked for."""
+
+    module: str
+    function: str
+    about: str
+
+
+ROWS = {
+    "q_learning": Subject("q_learning", "compiled", "compiled Q-learning against a Python loop"),
+    "q_learning_python": Subject(
+        "q_learning", "python", "Q-learning in an ordinary environment against a Python loop"
+    ),
+    "call_multiprocessing": Subject(
+        "backends", "call_multiprocessing", "a no-op call against an echo through a bare pipe"
+    ),
+    "call_ray": Subject("backends", "call_ray", "a no-op call against a bare Ray actor's"),
+    "call_spark": Subject("backends", "call_spark", "a no-op call against an empty Spark job"),
+    "import": Subject("start_up", "imports", "import rlbook against import numpy"),
+    "worlds": Subject("worlds", "vectors", "1024 environments against EnvPool and Gymnasium"),
+    "workers": Subject("workers", "workers", "two workers against one, on each backend"),
+    "memory": Subject("backends", "memory", "an idle worker against an empty Python process"),
+}
+
+
+def measure(name: str, quick: bool) -> list[Row]:
+    """Measure the rows of this name."""
+    subject = ROWS[name]
+    module = importlib.import_module(f"benchmarks.{subject.module}")
+    rows: list[Row] = getattr(module, subject.function)(quick)
+    return rows
+
+
+def as_plain(row: Row) -> dict[str, Any]:
+    """A row as JSON has it."""
+    plain = asdict(row)
+    plain["figures"] = {unit: spread._asdict() for unit, spread in row.figures.items()}
+    plain["target"] = str(row.target) if row.target else None
+    return plain | {"shown": {unit: str(spread) for unit, spread in row.figures.items()}}
+
+
+if __name__ == "__main__":
+    rows = measure(sys.argv[1], "--quick" in sys.argv[3:])
+    Path(sys.argv[2]).write_text(json.dumps([as_plain(row) for row in rows]))

@@ -1,0 +1,130 @@
+"""How a training loop meets environments: made anywhere, compiled if they can be, resumable."""
+
+import json
+import pickle
+
+import cloudpickle
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.wrappers import TimeLimit, TransformReward
+from probes import Probe
+
+from rlbook.environment import NO_LIMIT, Episodes, check_discrete, compiled_world, env_maker
+from rlbook_envs.frozen_lake import frozen_lake
+from rlbook_envs.world import WorldEnv
+
+LAKE = "rlbook/FrozenLake-v0"
+
+
+def play(episodes, steps, rng):
+    """What the environment does under random actions, counted in it as the loops do."""
+    seen = []
+    for _ in range(steps):
+        action = rng.integers(episodes.env.action_space.n).item()
+        obs, reward, terminated, truncated, _ = episodes.step(action)
+        episodes.actions.append(action)
+        seen.append((np.asarray(obs).tolist(), reward, terminated, truncated))
+        if terminated or truncated:
+            seen.append(np.asarray(episodes.reset()).tolist())
+    return seen
+
+
+def travelled(episodes):
+    return pickle.loads(cloudpickle.dumps(episodes))
+
+
+def from_plain_numbers(episodes):
+    again = Episodes(episodes.make_env, episodes.seed)
+    again.set_state(json.loads(json.dumps(episodes.get_state())))
+    return again
+
+
+def doubled():
+    return TransformReward(gymnasium.make(LAKE), lambda reward: 2 * reward)
+
+
+@pytest.mark.parametrize("send", [travelled, from_plain_numbers])
+@pytest.mark.parametrize("steps", [0, 3, 250])  # at once, in the first episode, in a later one
+@pytest.mark.parametrize("env", ["FrozenLake-v1", "CartPole-v1", "CliffWalking-v1", doubled])
+def test_an_environment_goes_on_elsewhere_as_it_would_have_here(env, steps, send):
+    episodes = Episodes(env_maker(env), seed=2**63 + 5)
+    episodes.reset()
+    play(episodes, steps, np.random.default_rng(1))
+    there = send(episodes)
+    here, there = (play(one, 300, np.random.default_rng(2)) for one in (episodes, there))
+    assert here == there
+
+
+def test_an_environment_that_was_never_reset_travels_too():
+    there = travelled(Episodes(env_maker("FrozenLake-v1"), seed=3))
+    assert there.begun_with is None
+    assert there.reset() == 0
+
+
+def test_an_environment_may_have_a_set_state_of_its_own_kind():
+    class Settable(Probe):
+        def set_state(self, position, velocity):
+            raise AssertionError("not ours to call")
+
+    make = lambda: Settable(lambda s, a: ((s + a) % 9, 0.0, s == 8), 9, starts=9)  # noqa: E731
+    episodes = Episodes(make, seed=1)
+    episodes.reset()
+    play(episodes, 100, np.random.default_rng(0))
+    here, there = (
+        play(one, 100, np.random.default_rng(1)) for one in (episodes, travelled(episodes))
+    )
+    assert here == there
+
+
+@pytest.mark.parametrize("source", [LAKE, gymnasium.make(LAKE, map_name="8x8"), doubled])
+def test_what_makes_an_environment_can_travel(source):
+    make = pickle.loads(cloudpickle.dumps(env_maker(source)))
+    one, two = make(), make()
+    assert one is not two
+    expected = source.observation_space if isinstance(source, gymnasium.Env) else one
+    assert one.observation_space == getattr(expected, "observation_space", expected)
+
+
+def test_what_makes_no_environment_is_refused():
+    with pytest.raises(TypeError, match=r"not made by gymnasium\.make"):
+        env_maker(Probe(None))
+    with pytest.raises(TypeError, match="env=5 is not allowed"):
+        env_maker(5)
+    with pytest.raises(gymnasium.error.Error):
+        env_maker("NoSuchWorld-v0")()
+
+
+def test_the_options_of_an_environment_are_kept():
+    env = gymnasium.make(LAKE, desc=["SFG"], is_slippery=False, max_episode_steps=9)
+    world, limit = compiled_world(env_maker(env)())
+    assert (world.num_states, world.params.slippery, limit) == (3, False, 9)
+
+
+def test_a_compiled_world_is_found_behind_what_changes_nothing():
+    bare = WorldEnv(frozen_lake())
+    assert compiled_world(bare) == (bare.world, NO_LIMIT)
+    assert compiled_world(gymnasium.make(LAKE))[1] == 100
+    assert compiled_world(TimeLimit(gymnasium.make(LAKE), 30))[1] == 30
+    assert compiled_world(TimeLimit(gymnasium.make(LAKE), 300))[1] == 100
+
+
+def test_a_world_is_not_found_behind_what_changes_something():
+    class Mine(WorldEnv):
+        pass
+
+    class Extended(TimeLimit):
+        pass
+
+    assert compiled_world(gymnasium.make("FrozenLake-v1")) is None
+    assert compiled_world(doubled()) is None
+    assert compiled_world(Mine(frozen_lake())) is None
+    assert compiled_world(Extended(gymnasium.make(LAKE), 5)) is None
+
+
+def test_the_shape_of_a_table():
+    assert check_discrete(gymnasium.make(LAKE), "It") == (16, 4)
+    with pytest.raises(ValueError, match=r"^It keeps a table, so it needs Discrete observations"):
+        check_discrete(gymnasium.make("CartPole-v1"), "It")
+    with pytest.raises(ValueError, match=r"^It keeps a table, so it needs Discrete observations"):
+        check_discrete(gymnasium.make("Blackjack-v1"), "It")
