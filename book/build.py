@@ -8,6 +8,7 @@ links.
 from __future__ import annotations
 
 import argparse
+import base64
 import html
 import re
 import shutil
@@ -237,6 +238,16 @@ def save(run: Run, in_place: bool) -> None:
     copy.with_suffix(".html").write_text(to_html(run), encoding="utf-8")
     if in_place and not run.failure:
         write_notebook(run.notebook, run.path)
+        save_header_picture(run)
+
+
+def save_header_picture(run: Run) -> None:
+    """The picture of the cell tagged ``header-picture``, which the chapter's first cell shows."""
+    for cell in run.notebook.cells:
+        if "header-picture" in cell.metadata.get("tags", []):
+            images = [output.data["image/png"] for output in cell.outputs if "data" in output]
+            target = run.path.parent / "images" / f"{run.path.stem}.png"
+            target.write_bytes(base64.b64decode(images[0]))
 
 
 def build(paths: list[Path], timeout: int, in_place: bool) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
@@ -65,4 +66,25 @@ def film(
     animation = FuncAnimation(figure, show, frames=len(frames), interval=1000 / fps)
     html = animation.to_jshtml(default_mode="once")
     plt.close(figure)
-    return HTML(html)
+    return HTML(_without_downloads(html))
+
+
+# The buttons of matplotlib's player are letters of a font that it would fetch from the internet.
+BUTTONS = {
+    "minus": "−",
+    "fast-backward": "⏮",
+    "step-backward": "⏪",
+    "play fa-flip-horizontal": "◀",
+    "pause": "⏸",
+    "play": "▶",
+    "step-forward": "⏩",
+    "fast-forward": "⏭",
+    "plus": "+",
+}
+
+
+def _without_downloads(html: str) -> str:
+    html = re.sub(r"<link\b[^>]*>", "", html)
+    for name, sign in BUTTONS.items():
+        html = html.replace(f'<i class="fa fa-{name}"></i>', sign + "\N{VARIATION SELECTOR-15}")
+    return html

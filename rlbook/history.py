@@ -17,18 +17,16 @@ if TYPE_CHECKING:
     import pandas
     from matplotlib.axes import Axes
 
+# Of some episodes: when each ended, its return, its length.
+Episodes = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]
+
 ACTIVITIES = ("acting", "environment", "learning", "communicating", "waiting")
 
 
 class History:
-    """The record of a run. Arrays grow as `learn` goes on.
+    """The record of a run, which grows as `learn` goes on.
 
     Attributes:
-        timesteps: (E,) int64: steps taken, in all environments together, when each episode ended.
-        episode_returns: (E,) float64: the undiscounted sum of each episode's rewards.
-        episode_lengths: (E,) int64: each episode's steps.
-        metrics: name to (R,) float64, one entry for each round of learning; `metrics["timesteps"]`
-            says when.
         timing: seconds spent `acting`, in the `environment`, `learning`, `communicating` (sending
             work and fetching results) and `waiting` (for the slowest worker), as seen by the
             driver; together they are the whole time of `learn`. A loop that acts, steps and learns
@@ -36,11 +34,33 @@ class History:
     """
 
     def __init__(self) -> None:
-        self.timesteps: NDArray[np.int64] = np.empty(0, np.int64)
-        self.episode_returns: NDArray[np.float64] = np.empty(0)
-        self.episode_lengths: NDArray[np.int64] = np.empty(0, np.int64)
-        self.metrics: dict[str, NDArray[np.float64]] = {}
+        # Kept in pieces and put together when somebody looks: to copy all that has been recorded
+        # at every round would take longer and longer.
+        self._episodes: list[Episodes] = [
+            (np.empty(0, np.int64), np.empty(0), np.empty(0, np.int64))
+        ]
+        self._metrics: dict[str, list[float]] = {}
         self.timing: dict[str, float] = dict.fromkeys(ACTIVITIES, 0.0)
+
+    @property
+    def timesteps(self) -> NDArray[np.int64]:
+        """(E,) int64: steps taken, in all environments together, when each episode ended."""
+        return self._columns()["timesteps"]
+
+    @property
+    def episode_returns(self) -> NDArray[np.float64]:
+        """(E,) float64: the undiscounted sum of each episode's rewards."""
+        return self._columns()["episode_returns"]
+
+    @property
+    def episode_lengths(self) -> NDArray[np.int64]:
+        """(E,) int64: each episode's steps."""
+        return self._columns()["episode_lengths"]
+
+    @property
+    def metrics(self) -> dict[str, NDArray[np.float64]]:
+        """Name to (R,) float64, one entry for each round; `metrics["timesteps"]` says when."""
+        return {name: np.array(values) for name, values in self._metrics.items()}
 
     def add_episodes(
         self,
@@ -49,14 +69,12 @@ class History:
         lengths: NDArray[np.int64],
     ) -> None:
         """Append episodes, in the order in which they ended."""
-        self.timesteps = np.append(self.timesteps, timesteps)
-        self.episode_returns = np.append(self.episode_returns, returns)
-        self.episode_lengths = np.append(self.episode_lengths, lengths)
+        self._episodes.append((timesteps, returns, lengths))
 
     def add_metrics(self, **values: float) -> None:
         """Append one entry to each metric."""
         for name, value in values.items():
-            self.metrics[name] = np.append(self.metrics.get(name, np.empty(0)), float(value))
+            self._metrics.setdefault(name, []).append(float(value))
 
     def add_timing(self, seconds: dict[str, float]) -> None:
         """Add to the seconds of each activity."""
@@ -77,8 +95,8 @@ class History:
         history = cls()
         history.add_episodes(*(arrays[name] for name in history._columns()))
         history.timing = dict(zip(ACTIVITIES, arrays["timing"].tolist(), strict=True))
-        history.metrics = {
-            name.removeprefix("metrics/"): values
+        history._metrics = {
+            name.removeprefix("metrics/"): values.tolist()
             for name, values in arrays.items()
             if name.startswith("metrics/")
         }
@@ -102,11 +120,11 @@ class History:
             text.detach()
 
     def _columns(self) -> dict[str, NDArray[Any]]:
-        return {
-            "timesteps": self.timesteps,
-            "episode_returns": self.episode_returns,
-            "episode_lengths": self.episode_lengths,
-        }
+        if len(self._episodes) > 1:
+            timesteps, returns, lengths = map(np.concatenate, zip(*self._episodes, strict=True))
+            self._episodes = [(timesteps, returns, lengths)]
+        names = ("timesteps", "episode_returns", "episode_lengths")
+        return dict(zip(names, self._episodes[0], strict=True))
 
     def __len__(self) -> int:
         return len(self.timesteps)

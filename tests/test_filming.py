@@ -44,3 +44,9 @@ def test_what_cannot_be_filmed_is_refused():
         rlbook.film(Walker(), lake(render_mode="ansi"))
     with pytest.raises(ValueError, match="max_frames=0 is not allowed"):
         rlbook.film(Walker(), lake(), max_frames=0)
+
+
+def test_a_film_plays_without_the_internet():
+    html = rlbook.film(Walker(), lake(), max_frames=2).data
+    assert "<link" not in html and "<script src" not in html
+    assert 'class="fa' not in html  # letters of a font that would have to be fetched

@@ -127,10 +127,16 @@ def image_targets(text: str) -> list[str]:
     return [markdown or tag for markdown, tag in IMAGE_TARGET.findall(text)]
 
 
-def exercises(notebook: NotebookNode) -> set[str]:
-    """The checkers that a notebook names, as in `rlbook.check.q_learning_update(mine)`."""
-    text = "\n".join(cell.source for cell in notebook.cells)
-    return set(re.findall(r"\brlbook\.check\.([a-zA-Z]\w*)", text))
+def checkers(*sources: str) -> set[str]:
+    """The checkers that are named, as in `rlbook.check.q_learning_update(mine)`."""
+    return set(re.findall(r"\brlbook\.check\.([a-zA-Z]\w*)", "\n".join(sources)))
+
+
+def exercises(chapter: NotebookNode) -> set[str]:
+    """The checkers of a chapter's exercises: those in a cell with a stub."""
+    return checkers(
+        *(cell.source for cell in chapter.cells if "NotImplementedError" in cell.source)
+    )
 
 
 # --- every notebook -----------------------------------------------------------------------------
@@ -236,7 +242,7 @@ def test_each_exercise_has_its_solution(path: Path) -> None:
         return
     solution = path.parent / "solutions" / path.name
     assert solution.is_file(), f"{path.name} sets {sorted(asked)} and has no solutions/{path.name}"
-    unsolved = asked - exercises(read(solution))
+    unsolved = asked - checkers(*(cell.source for cell in read(solution).cells))
     assert not unsolved, f"solutions/{path.name} does not check {sorted(unsolved)}"
 
 
@@ -244,7 +250,7 @@ def test_each_exercise_has_its_solution(path: Path) -> None:
 def test_each_solution_belongs_to_a_chapter(path: Path) -> None:
     chapter = path.parents[1] / path.name
     assert chapter.is_file(), f"no chapter {path.name}"
-    unasked = exercises(read(path)) - exercises(read(chapter))
+    unasked = checkers(*(cell.source for cell in read(path).cells)) - exercises(read(chapter))
     assert not unasked, f"{path.name} solves {sorted(unasked)}, which its chapter does not set"
 
 
@@ -301,7 +307,7 @@ def sound_notebook(name: str) -> NotebookNode:
     code = [
         new.new_code_cell(f"print({number})", execution_count=number) for number in range(1, 21)
     ]
-    code[2].source = "# rlbook.check.update(mine)"
+    code[2].source = "# a stub: NotImplementedError; rlbook.check.update(mine)"
     code[4].outputs = [new.new_output("stream", name="stdout", text="5")]
     return new.new_notebook(cells=[new.new_markdown_cell(header), *code])
 
@@ -393,7 +399,7 @@ PLANTED = {
         "--badges",
     ),
     "unsolved": (
-        lambda cells: cells[5].update(source="rlbook.check.another(mine)"),
+        lambda cells: cells[5].update(source="# NotImplementedError: rlbook.check.another(mine)"),
         "does not check ['another']",
     ),
 }

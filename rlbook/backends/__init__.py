@@ -41,7 +41,6 @@ import io
 import pickle
 import struct
 import traceback
-import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
@@ -212,7 +211,8 @@ class Backend(ABC):
         self.close()
 
 
-_open_backends: weakref.WeakSet[Backend] = weakref.WeakSet()
+# Held until the program ends: an engine must not lose its files because an agent was forgotten.
+_open_backends: set[Backend] = set()
 
 
 @atexit.register

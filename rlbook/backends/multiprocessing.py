@@ -249,8 +249,8 @@ class _Worker:
             if not self._reading.acquire(timeout=patience):
                 return
             try:
-                if call.outcome is None:
-                    self._take_answer(deadline)
+                if call.outcome is None and not self._take_answer(deadline):
+                    return
             finally:
                 self._reading.release()
 
@@ -334,17 +334,18 @@ class _Worker:
         with contextlib.suppress(OSError):
             self._connection.send_bytes(message)
 
-    def _take_answer(self, deadline: float) -> None:
-        """Wait for the next answer, or for the death of the process, and deal with it."""
+    def _take_answer(self, deadline: float) -> bool:
+        """Wait for an answer, or the death of the process, and deal with it. False: time is up."""
         wait = None if deadline == inf else max(0.0, deadline - monotonic()) * 1000
         try:
             if not self._poll.poll(wait):
-                return
+                return False
             message = self._connection.recv_bytes()
         except (EOFError, OSError):
             self._recover()
         else:
             self._settle(message)
+        return True
 
     def _settle(self, message: bytes) -> None:
         with self._lock:

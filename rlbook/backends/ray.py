@@ -49,9 +49,13 @@ from rlbook.backends import (
 )
 from rlbook.backends.slots import environment, fill, lift, own_directory
 
+# A worker's death is dealt with here. Ray would print a page about it, unless told so beforehand.
+QUIET = {"RAY_DEDUP_LOGS_SKIP_REGEX": "A worker died or was killed"}
+
 try:
-    import ray
-    from ray import exceptions
+    with environment(**QUIET):
+        import ray
+        from ray import exceptions
 except ImportError as error:
     raise missing_package("ray", "ray") from error
 
