@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from dataclasses import fields
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -18,3 +21,31 @@ def check_whole(name: str, value: Any, least: int, most: int | None = None) -> N
     if not whole or value < least or (most is not None and value > most):
         limits = f"at least {least}" if most is None else f"from {least} to {most}"
         raise ValueError(f"{name}={value!r} is not allowed: a whole number, {limits}")
+
+
+def check_number(name: str, value: Any, least: float, most: float) -> float:
+    """The value as a float; a ValueError unless it is a finite number from `least` to `most`.
+
+    >>> check_number("epsilon", -1, 0, 1)
+    Traceback (most recent call last):
+    ValueError: epsilon=-1 is not allowed: a number from 0 to 1
+    """
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if not number or not np.isfinite(value) or not least <= value <= most:
+        limited = np.isfinite([least, most]).all()
+        allowed = f"a number from {least} to {most}" if limited else "a finite number"
+        raise ValueError(f"{name}={value!r} is not allowed: {allowed}")
+    return float(value)
+
+
+def check_names(what: str, given: dict[str, Any], known: Any) -> None:
+    """Raise a TypeError for a keyword argument that is no field of the dataclass `known`.
+
+    The message suggests the name that comes nearest.
+    """
+    names = [field.name for field in fields(known)]
+    for name in given:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}"
+            raise TypeError(f"{what} has no argument {name!r}: {hint}")

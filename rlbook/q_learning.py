@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from rlbook import backends, saving
-from rlbook.arguments import check_whole
+from rlbook.arguments import check_names, check_number, check_whole
 from rlbook.environment import EnvSource, check_discrete, env_id, env_maker, interface
 from rlbook.history import History, Stopwatch
 from rlbook_envs.chance import ENVIRONMENT, POLICY, random_bits, reset_key, stream_key, uniform
@@ -217,15 +217,16 @@ class Hyperparameters:
     sync_every: int = 10_000
 
     def __post_init__(self) -> None:
-        for name, allowed, fits in (
-            ("learning_rate", "more than 0, at most 1", 0 < self.learning_rate <= 1),
-            ("gamma", "from 0 to 1", 0 <= self.gamma <= 1),
-            ("epsilon", "from 0 to 1", 0 <= self.epsilon <= 1),
-            ("initial_value", "a finite number", np.isfinite(self.initial_value)),
+        if self.learning_rate == 0:
+            raise ValueError("learning_rate=0 is not allowed: nothing would be learned")
+        for name, least, most in (
+            ("learning_rate", 0, 1),
+            ("gamma", 0, 1),
+            ("epsilon", 0, 1),
+            ("initial_value", -np.inf, np.inf),
         ):
-            if not fits:
-                raise ValueError(f"{name}={getattr(self, name)!r} is not allowed: {allowed}")
-            object.__setattr__(self, name, float(getattr(self, name)))  # not float32, nor int
+            number = check_number(name, getattr(self, name), least, most)
+            object.__setattr__(self, name, number)  # not float32, nor int
         check_whole("sync_every", self.sync_every, 1)
         object.__setattr__(self, "sync_every", int(self.sync_every))
 
@@ -365,6 +366,7 @@ class QLearning:
         check_whole("seed", seed, 0)
         check_whole("num_envs", num_envs, 1)
         check_whole("workers", workers, 1, num_envs)
+        check_names("QLearning", hyperparameters, Hyperparameters)
         self.settings = Hyperparameters(**hyperparameters)
         self.seed, self.num_envs, self.workers = int(seed), int(num_envs), int(workers)
         self.env_id, self.make_env = env_id(env), env_maker(env)

@@ -65,6 +65,7 @@ class WorldEnv(gymnasium.Env[Any, Any]):
         self.action_space = gymnasium.spaces.Discrete(len(world.actions))
         self._key: np.uint64 | None = None
         self._clock = 0
+        self._fresh = False  # whether an episode has begun and no step was taken
         self._state = 0
 
     def reset(
@@ -75,6 +76,9 @@ class WorldEnv(gymnasium.Env[Any, Any]):
         if seed is not None or self._key is None:
             self._key = stream_key(self.np_random_seed, ENVIRONMENT, 0)
             self._clock = 0
+        elif self._fresh:
+            self._clock += 1  # or the new episode would begin with the old one's chance
+        self._fresh = True
         reset = _compiled(self.world.reset)
         self._state = int(reset(self.world.params, reset_key(self._key, self._clock)))
         return self._state, {}
@@ -94,6 +98,7 @@ class WorldEnv(gymnasium.Env[Any, Any]):
         state, reward, terminated = step(self.world.params, self._state, int(action), key)
         self._state = int(state)
         self._clock += 1
+        self._fresh = False
         return self._state, float(reward), bool(terminated), False, {}
 
     def render(self) -> str | NDArray[np.uint8] | None:  # type: ignore[override]
@@ -107,13 +112,13 @@ class WorldEnv(gymnasium.Env[Any, Any]):
     def get_state(self) -> dict[str, int | None]:
         """All that `set_state` needs to go on from here, as plain numbers."""
         key = None if self._key is None else int(self._key)
-        return {"key": key, "clock": self._clock, "state": self._state}
+        return {"key": key, "clock": self._clock, "fresh": self._fresh, "state": self._state}
 
     def set_state(self, saved: dict[str, int | None]) -> None:
         """Go back to where `get_state` was called, here or in another process."""
         key, clock, state = saved["key"], saved["clock"], saved["state"]
         self._key = None if key is None else np.uint64(key)
-        self._clock, self._state = clock or 0, state or 0
+        self._clock, self._state, self._fresh = clock or 0, state or 0, bool(saved.get("fresh"))
 
 
 class WorldVectorEnv(gymnasium.vector.VectorEnv):  # type: ignore[type-arg]
@@ -136,6 +141,8 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv):  # type: ignore[type-arg]
     Raises:
         ValueError: an argument is out of range.
     """
+
+    _STATE = ("_clocks", "_lengths", "_states", "_terminated", "_truncated")
 
     def __init__(
         self,
@@ -200,6 +207,8 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv):  # type: ignore[type-arg]
                 keys = [stream_key(one, ENVIRONMENT, 0) for one in seed]
             self._keys = np.array(keys, np.uint64)
             self._clocks[:] = 0
+        else:  # a row that has not moved must not begin with the same chance again
+            self._clocks[self._lengths == 0] += 1
         assert self._keys is not None
         for row in range(self.num_envs):
             key = reset_key(self._keys[row], self._clocks[row])
@@ -258,6 +267,18 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv):  # type: ignore[type-arg]
             return None
         draw = self.world.text if self.render_mode == "ansi" else self.world.picture
         return tuple(draw(self.world.params, int(state)) for state in self._states)
+
+    def get_state(self) -> dict[str, NDArray[Any] | None]:
+        """All that `set_state` needs to go on from here, as arrays."""
+        keys = None if self._keys is None else self._keys.copy()
+        return {"_keys": keys, **{name: getattr(self, name).copy() for name in self._STATE}}
+
+    def set_state(self, saved: dict[str, NDArray[Any] | None]) -> None:
+        """Go back to where `get_state` was called, here or in another process."""
+        keys = saved["_keys"]
+        self._keys = None if keys is None else keys.copy()
+        for name in self._STATE:
+            getattr(self, name)[:] = saved[name]
 
     def _out(self, array: NDArray[Any]) -> NDArray[Any]:
         return array.copy() if self._copy else array

@@ -339,6 +339,16 @@ def unpack_outcome(blob: Any, unpack: Callable[[Any], Any] = unpack) -> Outcome:
         return Outcome(error=error, trace=traceback.format_exc())
 
 
+def settle(future: Future[Any] | None, outcome: Outcome) -> None:
+    """Give the outcome to whoever waits for the future, if anybody still does."""
+    if future is None or future.done():
+        return
+    try:
+        future.set_result(outcome.unwrap())
+    except Exception as error:
+        future.set_exception(error)
+
+
 def gather(futures: Sequence[Future[Any]], what: str, timeout: float) -> list[Any]:
     """The futures' results in order, all within `timeout` seconds.
 

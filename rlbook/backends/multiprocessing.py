@@ -43,6 +43,7 @@ from rlbook.backends import (
     gather,
     late,
     pack,
+    settle,
     unpack,
     unpack_outcome,
 )
@@ -194,12 +195,7 @@ class _Call:
     def answer(self, outcome: Outcome) -> None:
         """Give the outcome to whoever waits."""
         self.outcome = outcome
-        if self.future is None or self.future.done():
-            return
-        try:
-            self.future.set_result(outcome.unwrap())
-        except Exception as error:
-            self.future.set_exception(error)
+        settle(self.future, outcome)
 
 
 class _Worker:

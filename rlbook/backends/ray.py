@@ -44,6 +44,7 @@ from rlbook.backends import (
     missing_package,
     pack_outcome,
     pickled,
+    settle,
     unpack,
     unpack_outcome,
 )
@@ -104,15 +105,16 @@ class Ray(Backend):
         self.snapshot_every = snapshot_every
         self._groups: weakref.WeakSet[RayGroup] = weakref.WeakSet()
         self._directory: tempfile.TemporaryDirectory[str] | None = None
-        self._started = not ray.is_initialized()
-        if self._started:
+        self.answered: queue.SimpleQueue[_Answer | None] = queue.SimpleQueue()
+        self._started = False
+        if not ray.is_initialized():
             self._start(address, init)
+            self._started = True
         # No processor is set aside for an actor: with one each, a group of more workers than
         # processors would wait for ever. And they spread, lest they all land on one machine.
         options = {"num_cpus": 0, "max_restarts": 0, "scheduling_strategy": "SPREAD"}
         self.actor_class = ray.remote(Actor).options(**options)
         self._task = ray.remote(run_task).options(max_retries=max_restarts)
-        self.answered: queue.SimpleQueue[_Answer | None] = queue.SimpleQueue()
         threading.Thread(target=_fulfil, args=(self.answered,), daemon=True).start()
 
     def _start(self, address: str | None, init: dict[str, Any]) -> None:
@@ -285,15 +287,6 @@ class _Call:
         self.reply: Any = None
         self.future: Future[Any] | None = None
 
-    def settle(self, outcome: Outcome) -> None:
-        """Give the outcome to whoever waits."""
-        if self.future is None or self.future.done():
-            return
-        try:
-            self.future.set_result(outcome.unwrap())
-        except Exception as error:
-            self.future.set_exception(error)
-
 
 class _Worker:
     """The driver's side of a worker: its actor, and all that it takes to make another like it."""
@@ -334,7 +327,7 @@ class _Worker:
             if self._lost is None:
                 self._notify(call)
             else:
-                call.settle(Outcome(error=self._lost))
+                settle(call.future, Outcome(error=self._lost))
             return call.future
 
     def recover(self, actor: Any, cause: Exception) -> None:
@@ -399,7 +392,7 @@ class _Worker:
     def _give_up(self, reason: str) -> None:
         self._lost = WorkerLost(reason)
         for call in self._log:
-            call.settle(Outcome(error=self._lost))
+            settle(call.future, Outcome(error=self._lost))
         self._log.clear()
 
 
@@ -415,9 +408,9 @@ def _fulfil(answered: queue.SimpleQueue[_Answer | None]) -> None:
         except DEATHS as error:
             worker.recover(actor, error)
         except Exception as error:
-            call.settle(Outcome(error=error))
+            settle(call.future, Outcome(error=error))
         else:
-            call.settle(outcome)
+            settle(call.future, outcome)
 
 
 def ship(value: Any) -> Any:

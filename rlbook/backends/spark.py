@@ -44,6 +44,7 @@ from rlbook.backends import (
     missing_package,
     pack,
     pack_outcome,
+    settle,
     unpack,
     unpack_outcome,
 )
@@ -96,10 +97,11 @@ class Spark(Backend):
         self._directory: tempfile.TemporaryDirectory[str] | None = None
         self._unused: deque[Any] = deque()
         context = getattr(spark, "sparkContext", spark) or SparkContext._active_spark_context
-        self._started = context is None
+        self._started = False
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # as above
             self.context = context or self._start(master, max_restarts)
+        self._started = context is None
 
     def _start(self, master: str | None, max_restarts: int) -> Any:
         self._directory = own_directory()
@@ -334,14 +336,6 @@ def in_thread(function: Callable[..., Any], *args: Any) -> Future[Any]:
     future: Future[Any] = Future()
     threading.Thread(target=lambda: settle(future, attempt(function, *args)), daemon=True).start()
     return future
-
-
-def settle(future: Future[Any], outcome: Outcome) -> None:
-    """Give the outcome to whoever waits for the future."""
-    try:
-        future.set_result(outcome.unwrap())
-    except Exception as error:
-        future.set_exception(error)
 
 
 def explain(failure: Exception, workers: Sequence[int]) -> Exception:

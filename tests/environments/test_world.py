@@ -298,3 +298,24 @@ def test_importing_the_worlds_imports_nothing_heavy():
         [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=120
     )
     assert done.stdout == "set()\n"
+
+
+def test_a_second_reset_begins_another_episode():
+    desc = ["S" * 50, "F" * 49 + "G"]
+    env = gymnasium.make("rlbook/FrozenLake-v0", desc=desc)
+    starts = [env.reset(seed=3)[0]] + [env.reset()[0] for _ in range(20)]
+    assert len(set(starts)) > 5
+    envs = gymnasium.make_vec("rlbook/FrozenLake-v0", num_envs=1, desc=desc)
+    assert [envs.reset(seed=3)[0][0]] + [envs.reset()[0][0] for _ in range(20)] == starts
+
+
+def test_a_vector_of_worlds_goes_on_from_a_saved_state():
+    envs, twin = (gymnasium.make_vec("rlbook/FrozenLake-v0", num_envs=5) for _ in range(2))
+    actions = np.random.default_rng(0).integers(0, 4, (60, 5))
+    envs.reset(seed=1)
+    for row in actions[:30]:
+        envs.step(row)
+    twin.unwrapped.set_state(envs.unwrapped.get_state())
+    for row in actions[30:]:
+        for one, other in zip(envs.step(row)[:4], twin.step(row)[:4], strict=True):
+            np.testing.assert_array_equal(one, other)
