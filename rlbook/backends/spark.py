@@ -366,8 +366,6 @@ def configuration(master: str, max_restarts: int, directory: str) -> Any:
             "spark.driver.host": "127.0.0.1",
             "spark.driver.bindAddress": "127.0.0.1",
             "spark.local.dir": directory,
-            "spark.pyspark.python": sys.executable,
-            "spark.pyspark.driver.python": sys.executable,
             "spark.executorEnv.PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         }
     return SparkConf().setAll(list(settings.items()))
@@ -379,17 +377,27 @@ def start_context(settings: Any, directory: str) -> Any:
     if gateway is not None and gateway.proc is not None and gateway.proc.poll() is not None:
         SparkContext._gateway = SparkContext._jvm = gateway = None  # an earlier Java, now dead
     if gateway is not None or "PYSPARK_GATEWAY_PORT" in os.environ:
-        return SparkContext(conf=settings)
+        with environment(**interpreter(settings)):
+            return SparkContext(conf=settings)
     check_java()
     with open(os.path.join(directory, "spark.log"), "w+b") as log:
         try:
-            with environment(SPARK_LOCAL_IP="127.0.0.1"):
+            with environment(SPARK_LOCAL_IP="127.0.0.1", **interpreter(settings)):
                 gateway = launch_gateway(settings, {"stdout": log, "stderr": log})
-            return SparkContext(conf=settings, gateway=gateway)
+                return SparkContext(conf=settings, gateway=gateway)
         except Exception as error:
             log.seek(0)
             said = log.read().decode(errors="replace")[-2000:]
             raise RuntimeError(f"Spark did not start: {error}\nIts last words:\n{said}") from None
+
+
+def interpreter(settings: Any) -> dict[str, str]:
+    """On this machine Spark's processes run this very Python; else it takes `python3`, whichever.
+
+    A SparkContext heeds no setting for this, but an environment variable.
+    """
+    here = settings.get("spark.master").startswith("local")
+    return {"PYSPARK_PYTHON": sys.executable} if here else {}
 
 
 def check_java() -> None:
