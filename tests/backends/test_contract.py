@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from rlbook import backends
-from rlbook.backends import BACKENDS, Backend, Group, Ref, WorkerLost
+from rlbook.backends import Backend, Group, Ref, WorkerLost
 
 # Workers in other processes cannot import this module, as they cannot import a notebook's cells.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -576,9 +576,3 @@ def test_no_java_is_said_in_one_line(monkeypatch, tmp_path):
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
     with pytest.raises(RuntimeError, match=r"needs Java 17 or later \(found none\)"):
         check_java()
-
-
-def test_every_backend_is_tested(request):
-    from conftest import OPTIONS
-
-    assert set(OPTIONS) == set(BACKENDS)
