@@ -11,13 +11,12 @@ from rlbook import QLearning, saving
 from rlbook import dynamic_programming as dp
 from rlbook.environment import env_maker, interface
 from rlbook.history import ACTIVITIES
-from rlbook.q_learning import (
+from rlbook.q_learning import double_q_learning_update, q_learning_update
+from rlbook.tabular import (
     average_tables,
-    double_q_learning_update,
     epsilon_greedy,
     epsilon_greedy_probabilities,
     make_loop,
-    q_learning_update,
 )
 from rlbook_envs.chance import ENVIRONMENT, POLICY, stream_key
 from rlbook_envs.compiled import compile
@@ -322,7 +321,7 @@ def test_timing_adds_up_to_the_whole(env, monkeypatch):
         return now[0]
 
     monkeypatch.setattr("rlbook.history.perf_counter", tick)
-    monkeypatch.setattr("rlbook.q_learning.perf_counter", tick)
+    monkeypatch.setattr("rlbook.tabular.perf_counter", tick)
     history = QLearning(env, sync_every=100).learn(500)
     assert sum(history.timing.values()) == pytest.approx(now[0] - 1.0)  # all but the first tick
     assert set(history.timing) == set(ACTIVITIES)
