@@ -59,7 +59,7 @@ def test_every_backend_and_number_of_workers_gives_the_same_numbers(backend, wor
 
 
 def doomed(marker: Path, call: int):
-    """A worker 0 that is killed once, in its `call`-th call, when half of the work is done."""
+    """A worker 0 that is killed once, in its `call`-th call, when part of the work is done."""
 
     class Doomed(q_learning.Learner):
         def __init__(self, index, *args):
@@ -69,7 +69,7 @@ def doomed(marker: Path, call: int):
         def learn(self, q, steps):
             self.calls += 1
             if self.index == 0 and self.calls == call and not marker.exists():
-                self.places[0].learn(q.copy(), steps, self.settings)
+                self.places[0].learn(q.copy(), steps, self.update, self.settings)
                 marker.touch()
                 os.kill(os.getpid(), signal.SIGKILL)
             return super().learn(q, steps)
