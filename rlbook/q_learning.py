@@ -97,9 +97,11 @@ class Hyperparameters:
     """What `QLearning` can be told beside the environment, the seed and where to run.
 
     Attributes:
-        learning_rate: step size α, in (0, 1]. Larger forgets faster (Sutton and Barto, eq. 6.8).
+        learning_rate: step size α, in (0, 1]. Larger forgets faster (Sutton and Barto, eq. 6.8,
+            where the examples have 0.1 and 0.5).
         gamma: discount γ per step, in [0, 1]. Use 1 only where every episode ends.
-        epsilon: probability of a random action, in [0, 1] (Sutton and Barto, section 2.2).
+        epsilon: probability of a random action, in [0, 1] (Sutton and Barto, section 2.2; most
+            of their examples have 0.1).
         initial_value: what every entry of the table starts from, in units of return. More than the
             optimum makes the agent try everything (Sutton and Barto, section 2.6).
         sync_every: steps that each environment takes on its own copy of the table before the
