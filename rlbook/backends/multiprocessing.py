@@ -277,18 +277,22 @@ class _Worker:
         self._background.put(None)
 
     def reap(self, patience: float = 2.0) -> None:
-        """Wait for the process to end, and end it if it does not."""
-        for end in (self._process.terminate, self._process.kill, lambda: None):
-            try:
-                self._process.wait(patience)
-                break
-            except subprocess.TimeoutExpired:
-                end()
+        """Have the process and the thread end, and give back the pipe."""
+        self._end_of_process(patience)
         if self._thread is not None:
             self._thread.join(patience)
         with contextlib.suppress(OSError):
             self._connection.close()
             self._socket.close()
+
+    def _end_of_process(self, patience: float = 2.0) -> int | None:
+        """Wait for the process to end, and end it if it does not. Its exit status."""
+        for end in (self._process.terminate, self._process.kill, lambda: None):
+            try:
+                return self._process.wait(patience)
+            except subprocess.TimeoutExpired:
+                end()
+        return None
 
     def _start_process(self) -> None:
         self._socket, theirs = socket.socketpair()
@@ -326,7 +330,7 @@ class _Worker:
             self._send(call.message)
 
     def _send(self, message: bytes) -> None:
-        # If the process is dead, the receiving thread learns of it too, and sends again.
+        # If the process is dead, whoever waits for an answer learns of it, and sends again.
         with contextlib.suppress(OSError):
             self._connection.send_bytes(message)
 
@@ -376,7 +380,7 @@ class _Worker:
         with self._lock:
             if self._closed:
                 return
-            status = self._process.wait()
+            status = self._end_of_process()
             if self._restarts_left == 0:
                 self._give_up(status)
                 return
@@ -392,8 +396,8 @@ class _Worker:
             for call in list(self._sent)[1:]:
                 self._send(call.message)
 
-    def _give_up(self, status: int) -> None:
-        how = f"signal {-status}" if status < 0 else f"exit status {status}"
+    def _give_up(self, status: int | None) -> None:
+        how = f"signal {-status}" if status and status < 0 else f"exit status {status}"
         self._lost = WorkerLost(
             f"worker {self._index} died too often; the last time by {how}. "
             "Its calls can be repeated with a higher max_restarts"

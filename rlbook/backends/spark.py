@@ -6,7 +6,7 @@ outcome), all of them as bytes, and the driver keeps worker′ for the next call
 
 That every call carries the worker both ways (the way back only if it changed) is the simplest thing
 that is right after any loss: there is nothing to rebuild, and a task that runs twice counts once.
-A job takes some ten milliseconds even when it does nothing, so for workers of a few megabytes the
+A job takes tens of milliseconds even when it does nothing, so for workers of a few megabytes the
 journey is hardly felt. Workers that hold more belong on another backend.
 """
 
