@@ -22,6 +22,8 @@ _HOMES = {
     "film": "rlbook.filming",
     "plot": "rlbook.history",
 }
+# What the command line and `--algo` call each agent.
+ALGORITHMS = {"q_learning": "QLearning"}
 _MODULES = ("backends", "check", "dynamic_programming", "monte_carlo", "q_learning")
 
 if TYPE_CHECKING:
