@@ -8,13 +8,13 @@ A loop that learns from a table calls four functions and does not know what is b
     out_of_time(env, length, limit) -> truncated
 
 For a world of `rlbook_envs` these are the world's own rules, and the loop is compiled together with
-them. For any other Gymnasium environment, which has its own chance, they drive an `Episodes`.
+them; where its state is not what is observed, as in Snake, `env` holds the state. For any other Gymnasium environment, which has its own chance, they drive an `Episodes`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -23,6 +23,7 @@ from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
 
 from rlbook_envs.chance import step_key
 from rlbook_envs.compiled import rule
+from rlbook_envs.world import row_rules
 
 # What `gymnasium.make` wraps around an environment without changing what it does.
 TRANSPARENT = (TimeLimit, OrderEnforcing, PassiveEnvChecker)
@@ -96,12 +97,19 @@ class Interface(NamedTuple):
 
     def get_state(self) -> Any:
         """What `set_state` needs beside the observation, in plain numbers."""
-        return None if self.compiled else self.env.get_state()
+        if not self.compiled:
+            return self.env.get_state()
+        return self.env[1].tolist() if self._keeps_states() else None
 
     def set_state(self, saved: Any) -> None:
         """Go back to where `get_state` was called."""
         if not self.compiled:
             self.env.set_state(saved)
+        elif self._keeps_states():
+            self.env[1][:] = saved
+
+    def _keeps_states(self) -> bool:
+        return type(self.env) is tuple  # and not the parameters alone, a named tuple
 
 
 def interface(make_env: Callable[[], gymnasium.Env[Any, Any]], seed: int) -> Interface:
@@ -111,12 +119,39 @@ def interface(make_env: Callable[[], gymnasium.Env[Any, Any]], seed: int) -> Int
         rules = (_own_chance, _reset, _step, _truncated)
         return Interface(rules, Episodes(make_env, seed), NO_LIMIT, False)
     world, limit = found
-    return Interface((step_key, world.reset, world.step, _limit_reached), world.params, limit, True)
+    if world.num_states is not None:
+        rules = (step_key, world.reset, world.step, _limit_reached)
+        return Interface(rules, world.params, limit, True)
+    reset, step = _observing_rules(row_rules(world))
+    env = (world.params, world.blanks(1), np.zeros(1, np.int64))
+    return Interface((step_key, reset, step, _limit_reached), env, limit, True)
 
 
 @rule
-def _limit_reached(params: Any, length: int, limit: int) -> bool:
+def _limit_reached(env: Any, length: int, limit: int) -> bool:
     return length >= limit
+
+
+@lru_cache(maxsize=64)
+def _observing_rules(rules: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """The rules of a world whose state is more than what is observed: `env` holds both."""
+    begin, advance, show = rules
+
+    @rule
+    def reset(env, key):  # type: ignore[no-untyped-def]
+        params, states, observations = env
+        begin(params, states, 0, key)
+        show(params, states, 0, observations)
+        return observations[0]
+
+    @rule
+    def step(env, obs, action, key):  # type: ignore[no-untyped-def]
+        params, states, observations = env
+        reward, terminated = advance(params, states, 0, action, key)
+        show(params, states, 0, observations)
+        return observations[0], reward, terminated
+
+    return reset, step
 
 
 def compiled_world(env: gymnasium.Env[Any, Any]) -> tuple[Any, int] | None:

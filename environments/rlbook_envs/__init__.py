@@ -10,21 +10,31 @@ must stand in every program that names one.
 (0, {})
 """
 
+from typing import Any
+
 import gymnasium
+
+# Name, module, options, steps until an episode is truncated.
+WORLDS: tuple[tuple[str, str, dict[str, Any], int | None], ...] = (
+    ("RandomWalk", "random_walk", {}, None),
+    ("CliffWalking", "cliff_walking", {}, 1000),
+    ("FrozenLake", "frozen_lake", {"map_name": "4x4"}, 100),
+    ("FrozenLake8x8", "frozen_lake", {"map_name": "8x8"}, 200),
+    ("Blackjack", "blackjack", {}, None),
+    ("Snake", "snake", {}, 1000),
+    ("CartPole", "cart_pole", {}, 500),
+)
 
 
 def register_envs() -> None:
     """Register every world with Gymnasium, unless it already is. Importing this package does it."""
-    for name, map_name, max_episode_steps in (
-        ("FrozenLake", "4x4", 100),
-        ("FrozenLake8x8", "8x8", 200),
-    ):
+    for name, module, options, max_episode_steps in WORLDS:
         if f"rlbook/{name}-v0" not in gymnasium.registry:
             gymnasium.register(
                 id=f"rlbook/{name}-v0",
-                entry_point="rlbook_envs.frozen_lake:make_env",
-                vector_entry_point="rlbook_envs.frozen_lake:make_vector_env",
-                kwargs={"map_name": map_name},
+                entry_point=f"rlbook_envs.{module}:make_env",
+                vector_entry_point=f"rlbook_envs.{module}:make_vector_env",
+                kwargs=options,
                 max_episode_steps=max_episode_steps,
             )
 

@@ -89,12 +89,11 @@ def uniform(key: np.uint64) -> float:
 
 @register_jitable
 def _choose(key, probabilities):  # type: ignore[no-untyped-def]
-    remaining = uniform(key)
-    for outcome in range(len(probabilities) - 1):
-        remaining -= probabilities[outcome]
-        if remaining < 0.0:
-            return outcome
-    return len(probabilities) - 1
+    remaining, outcome = uniform(key), 0
+    for k in range(len(probabilities) - 1):  # to the end: to stop early would cost a branch
+        remaining -= probabilities[k]
+        outcome += remaining >= 0.0
+    return outcome
 
 
 def choice(key: np.uint64 | Dice, probabilities: Sequence[float]) -> int:

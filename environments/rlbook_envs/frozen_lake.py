@@ -52,7 +52,7 @@ class Lake(NamedTuple):
     start: tuple[float, ...]  # probability that an episode starts on each START tile
     slippery: bool
     veer: tuple[float, float, float]  # chances of action - 1, action, action + 1 when slippery
-    rewards: tuple[float, float, float, float]  # for entering START, FROZEN, HOLE, GOAL
+    rewards: NDArray[np.float64]  # (4,), for entering START, FROZEN, HOLE, GOAL
 
 
 @rule
@@ -60,25 +60,20 @@ def step(lake: Lake, state: int, action: int, key: Any) -> tuple[int, float, boo
     """One move on the ice."""
     rows, columns = lake.tiles.shape
     row, column = state // columns, state % columns
-    if lake.tiles[row, column] >= HOLE:  # the episode is over: nothing moves any more
-        return state, 0.0, True
+    over = lake.tiles[row, column] >= HOLE
 
     direction = action
-    if lake.slippery:
+    if lake.slippery and not over:
         direction = (action + choice(key, lake.veer) - 1) % 4
-    if direction == LEFT:
-        column = max(column - 1, 0)
-    elif direction == DOWN:
-        row = min(row + 1, rows - 1)
-    elif direction == RIGHT:
-        column = min(column + 1, columns - 1)
-    else:
-        row = max(row - 1, 0)
-
+    # Sums of comparisons rather than four branches, which a processor would mostly guess wrong.
+    row = min(max(row + (direction == DOWN) - (direction == UP), 0), rows - 1)
+    column = min(max(column + (direction == RIGHT) - (direction == LEFT), 0), columns - 1)
     tile = lake.tiles[row, column]
     reward = lake.rewards[tile]
-    terminated = tile >= HOLE
-    return row * columns + column, reward, terminated
+
+    if over:  # nothing moves any more
+        return state, 0.0, True
+    return row * columns + column, reward, tile >= HOLE
 
 
 @rule
@@ -127,7 +122,7 @@ def frozen_lake(
         start=(1 / starts,) * starts,
         slippery=bool(is_slippery),
         veer=(aside, success_rate, aside),
-        rewards=(frozen, frozen, hole, goal),
+        rewards=np.array([frozen, frozen, hole, goal]),
     )
     actions = ("left", "down", "right", "up")
     return World("FrozenLake", lake, reset, step, tiles.size, actions, text, picture)

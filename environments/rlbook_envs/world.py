@@ -5,6 +5,7 @@ A world is a handful of plain functions (`World`). From them this module makes
 * `WorldEnv`, an ordinary `gymnasium.Env`,
 * `WorldVectorEnv`, many copies stepped by one compiled call,
 * `transition_table`, the exact probabilities, found by letting the dice fall in every possible way.
+
 """
 
 from __future__ import annotations
@@ -21,32 +22,135 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from rlbook_envs.chance import ENVIRONMENT, Dice, reset_key, step_key, stream_key
-from rlbook_envs.compiled import compile
+from rlbook_envs.compiled import compile, rule
+
+Rule = Callable[..., Any]
+
+
+@rule
+def load_row(states, row):  # type: ignore[no-untyped-def]
+    """The state of one row, where states lie one after the other."""
+    return states[row]
+
+
+@rule
+def store_row(states, row, state):  # type: ignore[no-untyped-def]
+    """Keep the state of one row, where states lie one after the other."""
+    states[row] = state
 
 
 @dataclass(frozen=True, eq=False)
 class World:
-    """The rules of a world whose states are numbered, and what others must know to use them.
+    """The rules of a world, and what others must know to use them.
+
+        reset(params, key) -> state
+        step(params, state, action, key) -> state, reward, terminated
+
+    A state is one of three things. A number from 0 to num_states - 1 is observed as it is. An array
+    shaped like `blank` is changed by `step` in place, to be fast. Where it is a tuple of numbers,
+    the states of many rows lie in columns, and `load` and `store` fetch one and put it back.
+
+        observe(params, state, out) -> None    where `space` is a Box: writes into `out`, flattened
+        observe(params, state) -> number       where `space` is Discrete
 
     Attributes:
         name: for messages.
         params: a NamedTuple of what the rules read: a map, probabilities, rewards.
-        reset: `reset(params, key) -> state`, where an episode begins.
-        step: `step(params, state, action, key) -> (state, reward, terminated)`.
-        num_states: states are 0 … num_states - 1, and are observed as they are.
+        reset: where an episode begins.
+        step: one step of it. After the end it may be called too, and what it does is ignored.
+        num_states: how many there are, if they are numbered; else None.
         actions: the names of actions 0, 1, ….
         text: `text(params, state) -> str`, the world in characters.
         picture: `picture(params, state) -> uint8 array (height, width, 3)`.
+        blank: an array like a state, if those are arrays or tuples.
+        space: of the observations, where states are not numbered.
+        observe: what the player sees of a state, where they are not numbered.
+        load: `load(states, row) -> state`.
+        store: `store(states, row, state) -> None`.
+        fps: pictures a second in a film.
     """
 
     name: str
     params: Any
-    reset: Callable[..., int]
-    step: Callable[..., tuple[int, float, bool]]
-    num_states: int
+    reset: Rule
+    step: Rule
+    num_states: int | None
     actions: tuple[str, ...]
-    text: Callable[[Any, int], str]
-    picture: Callable[[Any, int], NDArray[np.uint8]]
+    text: Callable[[Any, Any], str]
+    picture: Callable[[Any, Any], NDArray[np.uint8]]
+    blank: NDArray[Any] | None = None
+    space: gymnasium.Space[Any] | None = None
+    observe: Rule | None = None
+    load: Rule = load_row
+    store: Rule = store_row
+    fps: int = 4
+
+    @property
+    def observation_space(self) -> gymnasium.Space[Any]:
+        """What an observation is one of."""
+        return gymnasium.spaces.Discrete(self.num_states) if self.num_states else self.space
+
+    def blanks(self, number: int) -> NDArray[Any]:
+        """Room for the states of so many rows: (number,), (number, …) or, in columns, (…, number)."""
+        if self.blank is None:
+            return np.zeros(number, np.int64)
+        axis = 0 if self.load is load_row else -1
+        return np.repeat(np.expand_dims(self.blank, axis), number, axis)
+
+    def state(self, states: NDArray[Any], row: int) -> Any:
+        """One row's state: an int, or a copy of an array."""
+        if self.blank is None:
+            return int(states[row])
+        return np.array(self.load(states, row))
+
+
+class RowRules(NamedTuple):
+    """A world's rules for one row of a batch, however its states are kept."""
+
+    begin: Rule  # (params, states, row, key) -> None
+    advance: Rule  # (params, states, row, action, key) -> reward, terminated
+    show: Rule  # (params, states, row, observations) -> None
+
+
+def row_rules(world: World) -> RowRules:
+    """The rules of `world` as rules for one row of an array of states."""
+    discrete = isinstance(world.observation_space, gymnasium.spaces.Discrete)
+    return _row_rules(world.reset, world.step, world.observe, world.load, world.store, discrete)
+
+
+@lru_cache(maxsize=64)
+def _row_rules(
+    reset: Rule, step: Rule, observe: Rule | None, load: Rule, store: Rule, discrete: bool
+) -> RowRules:
+    @rule
+    def begin(params, states, row, key):  # type: ignore[no-untyped-def]
+        store(states, row, reset(params, key))
+
+    @rule
+    def advance(params, states, row, action, key):  # type: ignore[no-untyped-def]
+        state, reward, terminated = step(params, load(states, row), action, key)
+        store(states, row, state)
+        return reward, terminated
+
+    @rule
+    def advance_in_place(params, states, row, action, key):  # type: ignore[no-untyped-def]
+        _, reward, terminated = step(params, load(states, row), action, key)
+        return reward, terminated
+
+    @rule
+    def show_as_it_is(params, states, row, observations):  # type: ignore[no-untyped-def]
+        observations[row] = states[row]
+
+    @rule
+    def show_number(params, states, row, observations):  # type: ignore[no-untyped-def]
+        observations[row] = observe(params, load(states, row))
+
+    @rule
+    def show_array(params, states, row, observations):  # type: ignore[no-untyped-def]
+        observe(params, load(states, row), observations[row])
+
+    show = show_as_it_is if observe is None else show_number if discrete else show_array
+    return RowRules(begin, advance_in_place if load is load_row and observe else advance, show)
 
 
 class WorldEnv(gymnasium.Env[Any, Any]):
@@ -58,19 +162,26 @@ class WorldEnv(gymnasium.Env[Any, Any]):
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}
 
     def __init__(self, world: World, render_mode: str | None = None) -> None:
+        self.metadata = {**self.metadata, "render_fps": world.fps}
         _check_render_mode(render_mode, self.metadata["render_modes"])
         self.world = world
         self.render_mode = render_mode
-        self.observation_space = gymnasium.spaces.Discrete(world.num_states)
+        self.observation_space = world.observation_space
         self.action_space = gymnasium.spaces.Discrete(len(world.actions))
         self._key: np.uint64 | None = None
         self._clock = 0
         self._fresh = False  # whether an episode has begun and no step was taken
-        self._state = 0
+        self._states = world.blanks(1)
+        self._rules = _compiled_rows(row_rules(world))
+
+    @property
+    def state(self) -> Any:
+        """The present state: an int, or a copy of an array."""
+        return self.world.state(self._states, 0)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[int, dict[str, Any]]:
+    ) -> tuple[Any, dict[str, Any]]:
         """Begin an episode. With a seed, the world's chance begins anew as well."""
         super().reset(seed=seed)
         if seed is not None or self._key is None:
@@ -79,11 +190,10 @@ class WorldEnv(gymnasium.Env[Any, Any]):
         elif self._fresh:
             self._clock += 1  # or the new episode would begin with the old one's chance
         self._fresh = True
-        reset = _compiled(self.world.reset)
-        self._state = int(reset(self.world.params, reset_key(self._key, self._clock)))
-        return self._state, {}
+        self._rules.begin(self.world.params, self._states, 0, reset_key(self._key, self._clock))
+        return self._observation(), {}
 
-    def step(self, action: int) -> tuple[int, float, bool, bool, dict[str, Any]]:
+    def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Apply one action. Never truncated here: Gymnasium's `TimeLimit` tells time limits.
 
         Raises:
@@ -94,31 +204,43 @@ class WorldEnv(gymnasium.Env[Any, Any]):
             raise gymnasium.error.ResetNeeded("call reset() before the first step()")
         _check_actions(self.world, np.asarray(action))
         key = step_key(self._key, self._clock)
-        step = _compiled(self.world.step)
-        state, reward, terminated = step(self.world.params, self._state, int(action), key)
-        self._state = int(state)
+        reward, terminated = self._rules.advance(
+            self.world.params, self._states, 0, int(action), key
+        )
         self._clock += 1
         self._fresh = False
-        return self._state, float(reward), bool(terminated), False, {}
+        return self._observation(), float(reward), bool(terminated), False, {}
 
     def render(self) -> str | NDArray[np.uint8] | None:  # type: ignore[override]
         """The world as text (`"ansi"`) or as a uint8 array (height, width, 3) (`"rgb_array"`)."""
         if self.render_mode == "ansi":
-            return self.world.text(self.world.params, self._state)
+            return self.world.text(self.world.params, self.state)
         if self.render_mode == "rgb_array":
-            return self.world.picture(self.world.params, self._state)
+            return self.world.picture(self.world.params, self.state)
         return None
 
-    def get_state(self) -> dict[str, int | None]:
-        """All that `set_state` needs to go on from here, as plain numbers."""
+    def get_state(self) -> dict[str, Any]:
+        """All that `set_state` needs to go on from here, as plain numbers and lists."""
         key = None if self._key is None else int(self._key)
-        return {"key": key, "clock": self._clock, "fresh": self._fresh, "state": self._state}
+        state = np.asarray(self.state).tolist()
+        return {"key": key, "clock": self._clock, "fresh": self._fresh, "state": state}
 
-    def set_state(self, saved: dict[str, int | None]) -> None:
+    def set_state(self, saved: dict[str, Any]) -> None:
         """Go back to where `get_state` was called, here or in another process."""
-        key, clock, state = saved["key"], saved["clock"], saved["state"]
+        key = saved["key"]
         self._key = None if key is None else np.uint64(key)
-        self._clock, self._state, self._fresh = clock or 0, state or 0, bool(saved.get("fresh"))
+        self._clock, self._fresh = int(saved["clock"]), bool(saved.get("fresh"))
+        self.world.store(self._states, 0, saved["state"])
+
+    def _observation(self) -> Any:
+        space = self.observation_space
+        if isinstance(space, gymnasium.spaces.Discrete):
+            observations = np.zeros(1, np.int64)
+            self._rules.show(self.world.params, self._states, 0, observations)
+            return int(observations[0])
+        observations = np.zeros((1, *(space.shape or ())), space.dtype)
+        self._rules.show(self.world.params, self._states, 0, _flattened(observations))
+        return observations[0]
 
 
 class WorldVectorEnv(gymnasium.vector.VectorEnv):  # type: ignore[type-arg]
@@ -142,7 +264,7 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv):  # type: ignore[type-arg]
         ValueError: an argument is out of range.
     """
 
-    _STATE = ("_clocks", "_lengths", "_states", "_terminated", "_truncated")
+    _STATE = ("_clocks", "_lengths", "_states", "_ended")
 
     def __init__(
         self,
@@ -164,31 +286,39 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv):  # type: ignore[type-arg]
             raise ValueError(
                 f"autoreset_mode={mode.value!r} is not allowed: 'NextStep' or 'SameStep'"
             )
-        self.metadata = {**WorldEnv.metadata, "autoreset_mode": mode}
+        self.metadata = {
+            **WorldEnv.metadata,
+            "render_fps": world.fps,
+            "autoreset_mode": mode,
+        }
         _check_render_mode(render_mode, self.metadata["render_modes"])
         self.render_mode = render_mode
         self.world = world
         self.num_envs = num_envs
-        self.single_observation_space = gymnasium.spaces.Discrete(world.num_states)
+        self.single_observation_space = world.observation_space
         self.single_action_space = gymnasium.spaces.Discrete(len(world.actions))
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._copy = copy
         self._limit = max_episode_steps or np.iinfo(np.int64).max
-        self._step_all = _compiled_batch(world.reset, world.step)
-        self._reset_one = _compiled(world.reset)
+        self._reset_all, self._step_all = _compiled_batch(row_rules(world))
         self._keys: NDArray[np.uint64] | None = None
         self._clocks = np.zeros(num_envs, np.int64)
         self._lengths = np.zeros(num_envs, np.int64)
-        self._states = np.zeros(num_envs, np.int64)
-        self._final = np.zeros(num_envs, np.int64)
+        self._states = world.blanks(num_envs)
+        # Numbers are observed as they are, and need no second array.
+        dtype, shape = self.observation_space.dtype, self.observation_space.shape
+        self._observations = self._states if world.observe is None else np.zeros(shape, dtype)
+        self._final = np.zeros_like(self._observations)
+        self._flat, self._flat_final = _flattened(self._observations), _flattened(self._final)
         self._rewards = np.zeros(num_envs, np.float64)
+        self._ended = np.zeros(num_envs, np.bool_)  # whether an episode ended in the last call
         self._terminated = np.zeros(num_envs, np.bool_)
         self._truncated = np.zeros(num_envs, np.bool_)
 
     def reset(
         self, *, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[NDArray[np.int64], dict[str, Any]]:
+    ) -> tuple[NDArray[Any], dict[str, Any]]:
         """Begin an episode in every row.
 
         Args:
@@ -209,19 +339,15 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv):  # type: ignore[type-arg]
             self._clocks[:] = 0
         else:  # a row that has not moved must not begin with the same chance again
             self._clocks[self._lengths == 0] += 1
-        assert self._keys is not None
-        for row in range(self.num_envs):
-            key = reset_key(self._keys[row], self._clocks[row])
-            self._states[row] = self._reset_one(self.world.params, key)
+        self._reset_all(self.world.params, self._keys, self._clocks, self._states, self._flat)
         self._lengths[:] = 0
-        self._terminated[:] = False
-        self._truncated[:] = False
-        return self._out(self._states), {}
+        self._ended[:] = False
+        return self._out(self._observations), {}
 
     def step(  # type: ignore[override]
         self, actions: NDArray[np.int64]
     ) -> tuple[
-        NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]
+        NDArray[Any], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]
     ]:
         """Apply one action in every row.
 
@@ -229,7 +355,7 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv):  # type: ignore[type-arg]
             actions: (num_envs,) integers.
 
         Returns:
-            Observations (num_envs,) int64, rewards float64, terminated bool, truncated bool, and
+            Observations (num_envs, …), rewards float64, terminated bool, truncated bool, and
             a dict that holds `final_obs` and the mask `_final_obs` in `"SameStep"` mode.
 
         Raises:
@@ -245,8 +371,9 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv):  # type: ignore[type-arg]
         same_step = self.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
         self._step_all(
             self.world.params, actions.astype(np.int64, copy=False), self._limit, same_step,
-            self._keys, self._clocks, self._lengths,
-            self._states, self._final, self._rewards, self._terminated, self._truncated,
+            self._keys, self._clocks, self._lengths, self._ended,
+            self._states, self._flat, self._flat_final,
+            self._rewards, self._terminated, self._truncated,
         )  # fmt: skip
         infos: dict[str, Any] = {}
         if same_step:
@@ -254,7 +381,7 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv):  # type: ignore[type-arg]
             if ended.any():
                 infos = {"final_obs": self._out(self._final), "_final_obs": ended}
         return (
-            self._out(self._states),
+            self._out(self._observations),
             self._out(self._rewards),
             self._out(self._terminated),
             self._out(self._truncated),
@@ -266,7 +393,8 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv):  # type: ignore[type-arg]
         if self.render_mode is None:
             return None
         draw = self.world.text if self.render_mode == "ansi" else self.world.picture
-        return tuple(draw(self.world.params, int(state)) for state in self._states)
+        states = (self.world.state(self._states, row) for row in range(self.num_envs))
+        return tuple(draw(self.world.params, state) for state in states)
 
     def get_state(self) -> dict[str, NDArray[Any] | None]:
         """All that `set_state` needs to go on from here, as arrays."""
@@ -284,41 +412,66 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv):  # type: ignore[type-arg]
         return array.copy() if self._copy else array
 
 
+def _flattened(observations: NDArray[Any]) -> NDArray[Any]:
+    """The same memory with one axis for all of an observation, if it is an array."""
+    if observations.ndim == 1:
+        return observations
+    return observations.reshape(len(observations), -1)
+
+
 # Compiled at first use and once a process, however many environments there are.
-_compiled = lru_cache(maxsize=64)(compile)
+@lru_cache(maxsize=64)
+def _compiled_rows(rules: RowRules) -> RowRules:
+    return RowRules(*map(compile, rules))
 
 
 @lru_cache(maxsize=64)
-def _compiled_batch(reset: Callable[..., int], step: Callable[..., Any]) -> Callable[..., Any]:
-    return compile(_make_batch(reset, step))
+def _compiled_batch(rules: RowRules) -> tuple[Rule, Rule]:
+    return compile(_make_reset_all(rules)), compile(_make_step_all(rules))
 
 
-def _make_batch(reset: Callable[..., int], step: Callable[..., Any]) -> Callable[..., None]:
-    """The step of `WorldVectorEnv`: one pass over the rows, each written in place."""
+def _make_reset_all(rules: RowRules) -> Rule:
+    begin, _, show = rules
+
+    def reset_all(params, keys, clocks, states, observations):  # type: ignore[no-untyped-def]
+        for row in range(len(keys)):
+            begin(params, states, row, reset_key(keys[row], clocks[row]))
+            show(params, states, row, observations)
+
+    return reset_all
+
+
+def _make_step_all(rules: RowRules) -> Rule:
+    """The step of `WorldVectorEnv`, each row written in place."""
+    begin, advance, show = rules
 
     def step_all(  # type: ignore[no-untyped-def]
-        params, actions, limit, same_step,
-        keys, clocks, lengths, states, final, rewards, terminated, truncated,
+        params, actions, limit, same_step, keys, clocks, lengths, ended,
+        states, observations, final, rewards, terminated, truncated,
     ):  # fmt: skip
+        # First every row takes its step, also those whose episode is over: without a branch, the
+        # processor can do several rows at once. What must not count is put right afterwards.
         for row in range(len(actions)):
-            key, clock = keys[row], clocks[row]
-            if terminated[row] or truncated[row]:  # the old episode ended in the call before
-                terminated[row] = truncated[row] = False
-                if not same_step:
-                    states[row] = reset(params, reset_key(key, clock))
-                    rewards[row] = 0.0
-                    lengths[row] = 0
-                    continue
-            states[row], rewards[row], terminated[row] = step(
-                params, states[row], actions[row], step_key(key, clock)
+            rewards[row], terminated[row] = advance(
+                params, states, row, actions[row], step_key(keys[row], clocks[row])
             )
-            clocks[row] = clock + 1
-            lengths[row] += 1
-            truncated[row] = lengths[row] >= limit
-            if same_step and (terminated[row] or truncated[row]):
-                final[row] = states[row]
-                states[row] = reset(params, reset_key(key, clock + 1))
+        for row in range(len(actions)):
+            if ended[row] and not same_step:  # in the call before
+                begin(params, states, row, reset_key(keys[row], clocks[row]))
+                rewards[row] = 0.0
                 lengths[row] = 0
+                terminated[row] = truncated[row] = ended[row] = False
+            else:
+                clocks[row] += 1
+                lengths[row] += 1
+                truncated[row] = lengths[row] >= limit
+                ended[row] = terminated[row] or truncated[row]
+                if same_step and ended[row]:
+                    show(params, states, row, final)
+                    begin(params, states, row, reset_key(keys[row], clocks[row]))
+                    lengths[row] = 0
+        for row in range(len(actions)):
+            show(params, states, row, observations)
 
     return step_all
 
@@ -342,7 +495,13 @@ class TransitionTable(NamedTuple):
 
 
 def transition_table(world: World) -> TransitionTable:
-    """The exact transition table: the rules, run once for every way in which the dice can fall."""
+    """The exact transition table: the rules, run once for every way in which the dice can fall.
+
+    Raises:
+        ValueError: the world's states are not numbered.
+    """
+    if world.num_states is None:
+        raise ValueError(f"{world.name} has no transition table: its states are not numbered")
     rows = [
         [
             _all_outcomes(lambda dice, s=s, a=a: world.step(world.params, s, a, dice))  # type: ignore[misc]

@@ -127,7 +127,7 @@ from rlbook_envs import frozen_lake, world
 envs = world.WorldVectorEnv(frozen_lake.frozen_lake(), num_envs=2)
 envs.reset(seed=0)
 envs.step([0, 0])
-stats = [envs._step_all.stats, envs._reset_one.stats]
+stats = [envs._step_all.stats, envs._reset_all.stats]
 print([sum(each.cache_hits.values()) for each in stats])
 """
 
