@@ -17,14 +17,26 @@ __version__ = "0.1.0"
 _HOMES = {
     "Evaluation": "rlbook.evaluation",
     "History": "rlbook.history",
+    "MonteCarlo": "rlbook.monte_carlo",
     "QLearning": "rlbook.q_learning",
+    "Sarsa": "rlbook.sarsa",
     "evaluate": "rlbook.evaluation",
     "film": "rlbook.filming",
     "plot": "rlbook.history",
 }
 # What the command line and `--algo` call each agent.
-ALGORITHMS = {"q_learning": "QLearning"}
-_MODULES = ("backends", "check", "dynamic_programming", "monte_carlo", "q_learning")
+ALGORITHMS = {"monte_carlo": "MonteCarlo", "sarsa": "Sarsa", "q_learning": "QLearning"}
+_MODULES = (
+    "backends",
+    "check",
+    "dynamic_programming",
+    "monte_carlo",
+    "q_learning",
+    "returns",
+    "sarsa",
+    "schedules",
+    "temporal_difference",
+)
 
 if TYPE_CHECKING:
     from rlbook import backends as backends
@@ -32,12 +44,18 @@ if TYPE_CHECKING:
     from rlbook import dynamic_programming as dynamic_programming
     from rlbook import monte_carlo as monte_carlo
     from rlbook import q_learning as q_learning
+    from rlbook import returns as returns
+    from rlbook import sarsa as sarsa
+    from rlbook import schedules as schedules
+    from rlbook import temporal_difference as temporal_difference
     from rlbook.evaluation import Evaluation as Evaluation
     from rlbook.evaluation import evaluate as evaluate
     from rlbook.filming import film as film
     from rlbook.history import History as History
     from rlbook.history import plot as plot
+    from rlbook.monte_carlo import MonteCarlo as MonteCarlo
     from rlbook.q_learning import QLearning as QLearning
+    from rlbook.sarsa import Sarsa as Sarsa
 
 
 def __getattr__(name: str) -> Any:

@@ -38,6 +38,18 @@ def check_number(name: str, value: Any, least: float, most: float) -> float:
     return float(value)
 
 
+def check_flag(name: str, value: Any) -> None:
+    """Raise a ValueError unless `value` is True or False."""
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name}={value!r} is not allowed: True or False")
+
+
+def check_needed(name: str, value: Any) -> None:
+    """Raise a ValueError if `value` is None."""
+    if value is None:
+        raise ValueError(f"{name}=None is not allowed here: a number or a schedule")
+
+
 def check_names(what: str, given: dict[str, Any], known: Any) -> None:
     """Raise a TypeError for a keyword argument that is no field of the dataclass `known`.
 

@@ -8,11 +8,13 @@ A loop that learns from a table calls four functions and does not know what is b
     out_of_time(env, length, limit) -> truncated
 
 For a world of `rlbook_envs` these are the world's own rules, and the loop is compiled together with
-them; where its state is not what is observed, as in Snake, `env` holds the state. For any other Gymnasium environment, which has its own chance, they drive an `Episodes`.
+them; where its state is not what is observed, as in Snake, `env` holds the state. For any other
+Gymnasium environment, which has its own chance, they drive an `Episodes`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
@@ -69,22 +71,76 @@ def make(spec: Any) -> gymnasium.Env[Any, Any]:
     return made
 
 
-def check_discrete(env: gymnasium.Env[Any, Any], algorithm: str) -> tuple[int, int]:
-    """How many observations and actions a table needs.
+class Numbering(NamedTuple):
+    """How the observations of a space are counted.
+
+    Attributes:
+        size: how many there are.
+        number: from an observation (or an array for each of its parts) to 0 … size - 1; None where
+            it is that number already.
+    """
+
+    size: int
+    number: Any
+
+
+class MixedRadix(NamedTuple):
+    """Numbers observations of several parts as a clock counts seconds."""
+
+    sizes: tuple[int, ...]
+    shape: tuple[int, ...]  # of an observation that is an array; () for a tuple
+
+    def __call__(self, obs: Any) -> Any:
+        parts = obs
+        if self.shape:  # the parts are on the last axes
+            obs = np.asarray(obs)
+            parts = np.moveaxis(obs.reshape(*obs.shape[: -len(self.shape)], -1), -1, 0)
+        number: Any = 0
+        for part, size in zip(parts, self.sizes, strict=True):
+            number = number * size + part
+        return number if np.ndim(number) else int(number)
+
+
+def numbering(space: gymnasium.Space[Any]) -> Numbering | None:
+    """How the observations of `space` are counted; None if they can't be."""
+    spaces = gymnasium.spaces
+    shape: tuple[int, ...] = ()
+    if isinstance(space, spaces.Discrete) and space.start == 0:
+        return Numbering(int(space.n), None)
+    if isinstance(space, spaces.Tuple):
+        parts = list(space.spaces)
+        if not all(isinstance(part, spaces.Discrete) and part.start == 0 for part in parts):
+            return None
+        sizes = [int(part.n) for part in parts]  # type: ignore[attr-defined]
+    elif isinstance(space, spaces.MultiDiscrete) and not np.any(space.start):
+        sizes, shape = [int(n) for n in space.nvec.flat], space.shape
+    elif isinstance(space, spaces.MultiBinary):
+        sizes, shape = [2] * int(np.prod(space.shape)), space.shape
+    else:
+        return None
+    size = math.prod(sizes)
+    return Numbering(size, MixedRadix(tuple(sizes), shape)) if size < NO_LIMIT else None
+
+
+def numbered_spaces(env: gymnasium.Env[Any, Any], algorithm: str) -> tuple[Numbering, int]:
+    """How a table counts the observations of `env`, and how many actions there are.
 
     Raises:
-        ValueError: the environment's spaces are not `Discrete` and starting at 0.
+        ValueError: the environment's spaces fit no table.
     """
-    for kind, space in (
-        ("observation", env.observation_space),
-        ("action", env.action_space),
-    ):
-        if not isinstance(space, gymnasium.spaces.Discrete) or space.start != 0:
-            raise ValueError(
-                f"{algorithm} keeps a table, so it needs Discrete {kind}s 0 to n-1, "
-                f"but this environment has {space}"
-            )
-    return int(env.observation_space.n), int(env.action_space.n)  # type: ignore[attr-defined]
+    observations, actions = numbering(env.observation_space), numbering(env.action_space)
+    if observations is None:
+        raise ValueError(
+            f"{algorithm} keeps a table, so it needs observations that can be counted (Discrete, "
+            f"MultiDiscrete, or a Tuple of Discrete), but this environment has "
+            f"{env.observation_space}"
+        )
+    if actions is None or actions.number is not None:
+        raise ValueError(
+            f"{algorithm} keeps a table, so it needs Discrete actions 0 to n-1, but this "
+            f"environment has {env.action_space}"
+        )
+    return observations, actions.size
 
 
 class Interface(NamedTuple):
@@ -114,17 +170,22 @@ class Interface(NamedTuple):
 
 def interface(make_env: Callable[[], gymnasium.Env[Any, Any]], seed: int) -> Interface:
     """How a loop meets the environment that `make_env` makes."""
-    found = compiled_world(make_env())
+    env = make_env()
+    found = compiled_world(env)
     if found is None:
-        rules = (_own_chance, _reset, _step, _truncated)
-        return Interface(rules, Episodes(make_env, seed), NO_LIMIT, False)
+        counted = numbering(env.observation_space)
+        reset, step = _reset, _step
+        if counted is not None and counted.number is not None:
+            reset, step = _numbering_rules(counted.number)
+        own = (_own_chance, reset, step, _truncated)
+        return Interface(own, Episodes(make_env, seed), NO_LIMIT, False)
     world, limit = found
     if world.num_states is not None:
         rules = (step_key, world.reset, world.step, _limit_reached)
         return Interface(rules, world.params, limit, True)
     reset, step = _observing_rules(row_rules(world))
-    env = (world.params, world.blanks(1), np.zeros(1, np.int64))
-    return Interface((step_key, reset, step, _limit_reached), env, limit, True)
+    states = (world.params, world.blanks(1), np.zeros(1, np.int64))
+    return Interface((step_key, reset, step, _limit_reached), states, limit, True)
 
 
 @rule
@@ -260,3 +321,17 @@ def _step(episodes: Episodes, obs: Any, action: Any, key: Any) -> tuple[Any, flo
 
 def _truncated(episodes: Episodes, length: int, limit: int) -> bool:
     return episodes.truncated
+
+
+@lru_cache(maxsize=64)
+def _numbering_rules(number: Callable[[Any], Any]) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """`_reset` and `_step` for observations that must be numbered first."""
+
+    def reset(episodes: Episodes, key: Any) -> Any:
+        return number(episodes.reset())
+
+    def step(episodes: Episodes, obs: Any, action: Any, key: Any) -> tuple[Any, float, bool]:
+        next_obs, reward, terminated = _step(episodes, obs, action, key)
+        return number(next_obs), reward, terminated
+
+    return reset, step

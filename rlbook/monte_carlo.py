@@ -1,12 +1,15 @@
-"""Monte Carlo prediction: the value of a state is the mean of the returns that followed it.
+"""Monte Carlo: the value of a state is the mean of the returns that followed it.
 
-First-visit Monte Carlo (Sutton and Barto, 2018, section 5.1): play whole episodes with a fixed
-policy; whenever a state is met for the first time in an episode, note the return from there on.
+Chapter 01 of the book. First prediction (Sutton and Barto, 2018, section 5.1): play whole episodes
+with a fixed policy; whenever a state is met for the first time in an episode, note the return from
+there on. Then control (sections 5.3 and 5.4): do the same for pairs of state and action, while
+the policy is ε-greedy in the means so far.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -14,8 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlbook import backends
-from rlbook.arguments import check_whole
-from rlbook.environment import EnvSource, check_discrete, env_maker, interface
+from rlbook.arguments import check_flag, check_whole
+from rlbook.environment import EnvSource, env_maker, interface, numbered_spaces
+from rlbook.schedules import Harmonic, Schedule
+from rlbook.table_agent import TableAgent, TableHyperparameters
+from rlbook.tabular import Method, Table, epsilon_greedy
 from rlbook_envs.chance import ENVIRONMENT, POLICY, random_bits, reset_key, stream_key, uniform
 from rlbook_envs.compiled import compile, rule
 
@@ -170,27 +176,39 @@ def evaluate_policy(
     if not 0 <= gamma <= 1:
         raise ValueError(f"gamma={gamma!r} is not allowed: from 0 to 1")
     make_env = env_maker(env)
-    shape = check_discrete(make_env(), "Monte Carlo")
-    policy = np.asarray(policy)
-    if not _is_policy(policy, *shape):
-        raise ValueError(
-            f"policy of shape {policy.shape} is not allowed: {shape[0]} actions, whole numbers "
-            f"below {shape[1]}, or {shape} probabilities that add up to 1 in every row"
-        )
-    if policy.ndim == 1:
-        policy = np.eye(shape[1])[policy]
+    observations, num_actions = numbered_spaces(make_env(), "Monte Carlo")
+    probabilities = as_probabilities(policy, observations.size, num_actions)
     shares = [len(part) for part in np.array_split(np.arange(episodes), num_envs)]
-    play = partial(_play, make_env, np.ascontiguousarray(policy, np.float64), gamma, seed)
+    play = partial(_play, make_env, probabilities, gamma, seed)
     if isinstance(backend, backends.Backend):
         played = backend.run(play, list(enumerate(shares)))
     else:
         with backends.get(backend) as own:
             played = own.run(play, list(enumerate(shares)))
-    sums, counts = np.zeros(shape[0]), np.zeros(shape[0], np.int64)
+    num_states = observations.size
+    sums, counts = np.zeros(num_states), np.zeros(num_states, np.int64)
     for some_sums, some_counts in played:
         sums, counts = sums + some_sums, counts + some_counts
-    values = np.divide(sums, counts, out=np.full(shape[0], np.nan), where=counts > 0)
+    values = np.divide(sums, counts, out=np.full(num_states, np.nan), where=counts > 0)
     return Prediction(values, counts)
+
+
+def as_probabilities(policy: NDArray[Any], num_states: int, num_actions: int) -> Table:
+    """A policy as (S, A) float64 probabilities, from those or from (S,) int actions.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    policy = np.asarray(policy)
+    if not _is_policy(policy, num_states, num_actions):
+        raise ValueError(
+            f"policy of shape {policy.shape} is not allowed: {num_states} actions, whole numbers "
+            f"below {num_actions}, or {(num_states, num_actions)} probabilities that add up to 1 "
+            "in every row"
+        )
+    if policy.ndim == 1:
+        policy = np.eye(num_actions)[policy]
+    return np.ascontiguousarray(policy, np.float64)
 
 
 def _is_policy(policy: NDArray[Any], num_states: int, num_actions: int) -> bool:
@@ -200,3 +218,118 @@ def _is_policy(policy: NDArray[Any], num_states: int, num_actions: int) -> bool:
     if policy.shape != (num_states, num_actions) or policy.dtype.kind not in "iuf":
         return False
     return bool(np.all(policy >= 0)) and np.allclose(policy.sum(axis=1), 1)
+
+
+@rule
+def monte_carlo_update(
+    q: Table,
+    visits: NDArray[np.int64],
+    states: NDArray[np.int64],
+    actions: NDArray[np.int64],
+    rewards: NDArray[np.float64],
+    last_value: float,
+    learning_rate: float,
+    gamma: float,
+    first_visit: bool,
+) -> float:
+    """Move each pair of an episode towards the return that followed it (S. and B., section 5.4).
+
+    Args:
+        q: (S, A) float64, changed in place.
+        visits: (S, A) int64, changed in place: how many returns each entry has learned from.
+        states: (T,) int64, the states in which the agent acted.
+        actions: (T,) int64.
+        rewards: (T,) float64, the reward that followed each.
+        last_value: what followed the last reward: 0 after a terminated episode, the value of the
+            pair that would have come next after a truncated one.
+        learning_rate: the step size α; 0 for one over the number of visits, so that the entry is
+            the mean of all its returns (Sutton and Barto, equation 2.3).
+        gamma: the discount γ.
+        first_visit: learn only from the first visit to each pair.
+
+    Returns:
+        The sum of |return - old value| over all visits learned from.
+    """
+    error, following = 0.0, last_value
+    for t in range(len(states) - 1, -1, -1):  # G_t = R_{t+1} + γ G_{t+1}
+        following = rewards[t] + gamma * following
+        state, action = states[t], actions[t]
+        earlier = False
+        if first_visit:
+            for before in range(t):
+                earlier |= (states[before] == state) & (actions[before] == action)
+        if not earlier:
+            visits[state, action] += 1
+            step_size = learning_rate if learning_rate > 0 else 1.0 / visits[state, action]
+            error += abs(following - q[state, action])
+            q[state, action] += step_size * (following - q[state, action])
+    return error
+
+
+# Large at first, so that the returns of early policies are forgotten; small in the end, since
+# returns are noisy.
+FADING = Harmonic(0.1, 50_000)
+
+
+@dataclass(frozen=True)
+class Hyperparameters(TableHyperparameters):
+    """What `MonteCarlo` can be told, beside what `TableHyperparameters` says.
+
+    Attributes:
+        learning_rate: step size α, in (0, 1], or a schedule. None: one over the number of visits,
+            so that an entry is the mean of all returns that were seen, also those of early, bad
+            policies (Sutton and Barto, section 5.4). A larger one forgets them.
+        first_visit: learn from the first visit to a pair in an episode; otherwise from every visit.
+    """
+
+    learning_rate: float | Schedule | None = FADING
+    first_visit: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_flag("first_visit", self.first_visit)
+
+
+class MonteCarlo(TableAgent):
+    """On-policy Monte Carlo control for ε-greedy policies, with a table. See `TableAgent`.
+
+    With `epsilon=schedules.Harmonic(1.0, 50_000)` it is GLIE: greedy in the limit, with infinite
+    exploration.
+
+    >>> agent = MonteCarlo("rlbook/FrozenLake-v0", seed=1)
+    >>> history = agent.learn(400_000)
+    >>> agent.predict(14)
+    1
+    """
+
+    Hyperparameters = Hyperparameters
+
+    def _method(self) -> Method:
+        parts = (self.settings.first_visit,)
+        return Method(epsilon_greedy, whole_episodes, parts, on_policy=True, remembers=-1)
+
+
+@cache
+def whole_episodes(first_visit: bool) -> Rule:
+    """Note every step, and learn from all of them when the episode has ended."""
+
+    @rule
+    def learn(  # type: ignore[no-untyped-def]
+        q, visits, memory, obs, action, reward, next_obs, next_action, terminated,
+        ended, epsilon, learning_rate, gamma, policy_key, clock,
+    ):  # fmt: skip
+        rows, actions, rewards, length = memory
+        now = length[0]
+        rows[now], actions[now], rewards[now] = obs, action, reward
+        length[0] = now + 1
+        if not ended:
+            return 0.0
+        episode = slice(0, now + 1)
+        last_value = (1 - terminated) * q[next_obs, next_action]
+        length[0] = 0
+        return monte_carlo_update(
+            q, visits, rows[episode], actions[episode], rewards[episode],
+            last_value, learning_rate, gamma, first_visit,
+        )  # fmt: skip
+
+    return learn

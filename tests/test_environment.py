@@ -10,7 +10,15 @@ import pytest
 from gymnasium.wrappers import TimeLimit, TransformReward
 from probes import Probe
 
-from rlbook.environment import NO_LIMIT, Episodes, check_discrete, compiled_world, env_maker
+from rlbook.environment import (
+    NO_LIMIT,
+    Episodes,
+    Numbering,
+    compiled_world,
+    env_maker,
+    numbered_spaces,
+    numbering,
+)
 from rlbook_envs.frozen_lake import frozen_lake
 from rlbook_envs.world import WorldEnv
 
@@ -123,8 +131,37 @@ def test_a_world_is_not_found_behind_what_changes_something():
 
 
 def test_the_shape_of_a_table():
-    assert check_discrete(gymnasium.make(LAKE), "It") == (16, 4)
-    with pytest.raises(ValueError, match=r"^It keeps a table, so it needs Discrete observations"):
-        check_discrete(gymnasium.make("CartPole-v1"), "It")
-    with pytest.raises(ValueError, match=r"^It keeps a table, so it needs Discrete observations"):
-        check_discrete(gymnasium.make("Blackjack-v1"), "It")
+    assert numbered_spaces(gymnasium.make(LAKE), "It") == (Numbering(16, None), 4)
+    with pytest.raises(ValueError, match=r"^It keeps a table, so it needs observations that can"):
+        numbered_spaces(gymnasium.make("CartPole-v1"), "It")
+    with pytest.raises(ValueError, match=r"^It keeps a table, so it needs Discrete actions"):
+        numbered_spaces(gymnasium.wrappers.TransformAction(gymnasium.make(LAKE), int, TWO), "It")
+
+
+TWO = gymnasium.spaces.MultiDiscrete([2, 2])
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        gymnasium.spaces.Tuple([gymnasium.spaces.Discrete(n) for n in (3, 2, 4)]),
+        gymnasium.spaces.MultiDiscrete([3, 2, 4]),
+        gymnasium.spaces.MultiDiscrete([[3, 2], [4, 1]]),
+        gymnasium.spaces.MultiBinary([2, 2]),
+    ],
+)
+def test_observations_of_several_parts_have_a_number_each(space):
+    size, number = numbering(space)
+    parts = [part.n for part in space] if isinstance(space, gymnasium.spaces.Tuple) else None
+    shape = parts or (space.nvec if hasattr(space, "nvec") else np.full(space.shape, 2)).flatten()
+    assert size == np.prod(shape)
+    every = list(np.ndindex(*shape))
+    observations = every if parts else [np.reshape(one, space.shape) for one in every]
+    assert [number(obs) for obs in observations] == list(range(size))
+    if not parts:
+        assert number(np.stack(observations)).tolist() == list(range(size))
+
+
+def test_too_many_observations_to_have_a_number_each():
+    assert numbering(gymnasium.spaces.MultiBinary(63)) is None
+    assert numbering(gymnasium.spaces.MultiBinary(62)).size == 2**62

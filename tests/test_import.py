@@ -57,13 +57,13 @@ def importers(package):
 
 def test_the_imports_of_a_module_are_found():
     assert "numba" in imports("rlbook_envs.compiled", at_start=True)
-    assert {"rlbook.backends", "rlbook.saving"} <= imports("rlbook.q_learning", at_start=True)
+    assert {"rlbook.backends", "rlbook.saving"} <= imports("rlbook.table_agent", at_start=True)
     assert "pandas" in imports("rlbook.history") - imports("rlbook.history", at_start=True)
     assert len(MODULES) > 15
 
 
 def test_importing_rlbook_is_light():
-    heavy = ("numba", "torch", "ray", "pyspark", "matplotlib", "pandas", "IPython")
+    heavy = ("numba", "torch", "ray", "pyspark", "matplotlib", "pandas", "IPython", "typer", "rich")
     code = f"import sys, rlbook, rlbook_envs; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -72,6 +72,12 @@ def test_importing_rlbook_is_light():
 @pytest.mark.parametrize("engine, home", [("ray", "ray"), ("pyspark", "spark")])
 def test_an_engine_is_imported_in_one_file(engine, home):
     assert importers(engine) == {f"rlbook.backends.{home}"}
+
+
+def test_the_library_knows_of_no_command_line():
+    for package in ("rlbook.cli", "typer", "rich"):
+        used_by = {name for name in importers(package) if not within(name, "rlbook.cli")}
+        assert used_by <= {"rlbook.__main__"}, package
 
 
 def test_backends_know_of_no_algorithm_and_no_world():

@@ -12,7 +12,7 @@ import pytest
 from probes import Probe
 
 import rlbook_envs  # noqa: F401  (registers the worlds)
-from rlbook import QLearning, q_learning
+from rlbook import QLearning, table_agent
 from rlbook.backends import Backend
 from rlbook.monte_carlo import evaluate_policy
 
@@ -61,18 +61,18 @@ def test_every_backend_and_number_of_workers_gives_the_same_numbers(backend, wor
 def doomed(marker: Path, call: int):
     """A worker 0 that is killed once, in its `call`-th call, when part of the work is done."""
 
-    class Doomed(q_learning.Learner):
+    class Doomed(table_agent.Learner):
         def __init__(self, index, *args):
             super().__init__(index, *args)
             self.index, self.calls = index, 0
 
-        def learn(self, q, steps):
+        def learn(self, work):
             self.calls += 1
             if self.index == 0 and self.calls == call and not marker.exists():
-                self.places[0].learn(q.copy(), steps, self.update, self.settings)
+                self.places[0].learn(work)
                 marker.touch()
                 os.kill(os.getpid(), signal.SIGKILL)
-            return super().learn(q, steps)
+            return super().learn(work)
 
     return Doomed
 
@@ -82,7 +82,7 @@ def test_a_worker_that_is_killed_in_a_call_changes_no_number(
     backend, reference, monkeypatch, tmp_path
 ):
     marker = tmp_path / "killed"
-    monkeypatch.setattr(q_learning, "Learner", doomed(marker, call=6))
+    monkeypatch.setattr(table_agent, "Learner", doomed(marker, call=6))
     found = run(LAKE, backend, workers=2)
     assert marker.exists()
     assert_same(found, reference)
@@ -95,7 +95,7 @@ def test_an_environment_of_gymnasium_is_replayed_when_its_worker_is_killed(
 ):
     marker = tmp_path / "killed"
     reference = run("FrozenLake-v1")
-    monkeypatch.setattr(q_learning, "Learner", doomed(marker, call))
+    monkeypatch.setattr(table_agent, "Learner", doomed(marker, call))
     found = run("FrozenLake-v1", backend, workers=2)
     assert marker.exists()
     assert_same(found, reference)

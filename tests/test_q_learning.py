@@ -16,7 +16,9 @@ from rlbook.tabular import (
     average_tables,
     epsilon_greedy,
     epsilon_greedy_probabilities,
+    Memory,
     make_loop,
+    one_step,
 )
 from rlbook_envs.chance import ENVIRONMENT, POLICY, stream_key
 from rlbook_envs.compiled import compile
@@ -123,16 +125,22 @@ def test_compiled_epsilon_greedy_equals_the_python_function():
         assert act(*case) == epsilon_greedy(*case)
 
 
+NOTHING = Memory(np.zeros(0, int), np.zeros(0, int), np.zeros(0), np.zeros(1, int))
+
+
 def test_compiled_loop_equals_the_python_loop():
     face = interface(env_maker(LAKE), 0)
     keys = stream_key(5, ENVIRONMENT, 0), stream_key(5, POLICY, 0)
-    python = make_loop(*face.rules, epsilon_greedy, q_learning_update)
+    python = make_loop(*face.rules, epsilon_greedy, one_step(q_learning_update))
     results = []
     for loop in (python, compile(python)):
         q, visits = np.zeros((16, 4)), np.zeros((16, 4), np.int64)
         ended_at, lengths, returns = np.zeros(5000, int), np.zeros(5000, int), np.zeros(5000)
         arrays = q, visits, ended_at, returns, lengths
-        place = loop(face.env, face.limit, *keys, -1, 0, 0.0, 0, *arrays, 0.2, 0.1, 0.99)
+        schedule = np.full(5000, 0.2), np.full(5000, 0.1), 0.99
+        where = -1, -1, 0, 0.0, 0
+        learned = q, visits, NOTHING, *arrays[2:]
+        place = loop(face.env, face.limit, *keys, *where, *learned, *schedule)
         results.append([*map(np.ndarray.tolist, arrays), *place])
     assert face.compiled
     assert results[0] == results[1]
@@ -479,7 +487,7 @@ def test_a_bad_number_of_steps_is_refused(steps):
 
 
 def test_spaces_that_fit_no_table_are_refused():
-    with pytest.raises(ValueError, match="needs Discrete observations") as caught:
+    with pytest.raises(ValueError, match="needs observations that can be counted") as caught:
         QLearning("CartPole-v1")
     assert "\n" not in str(caught.value)
 

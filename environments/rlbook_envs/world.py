@@ -88,10 +88,13 @@ class World:
     @property
     def observation_space(self) -> gymnasium.Space[Any]:
         """What an observation is one of."""
-        return gymnasium.spaces.Discrete(self.num_states) if self.num_states else self.space
+        if self.space is not None:
+            return self.space
+        assert self.num_states is not None, "a world has numbered states, or says its space"
+        return gymnasium.spaces.Discrete(self.num_states)
 
     def blanks(self, number: int) -> NDArray[Any]:
-        """Room for the states of so many rows: (number,), (number, …) or, in columns, (…, number)."""
+        """Room for so many rows' states: (number,), (number, …) or, in columns, (…, number)."""
         if self.blank is None:
             return np.zeros(number, np.int64)
         axis = 0 if self.load is load_row else -1
@@ -120,7 +123,7 @@ def row_rules(world: World) -> RowRules:
 
 @lru_cache(maxsize=64)
 def _row_rules(
-    reset: Rule, step: Rule, observe: Rule | None, load: Rule, store: Rule, discrete: bool
+    reset: Rule, step: Rule, observe: Any, load: Rule, store: Rule, discrete: bool
 ) -> RowRules:
     @rule
     def begin(params, states, row, key):  # type: ignore[no-untyped-def]
@@ -149,7 +152,7 @@ def _row_rules(
     def show_array(params, states, row, observations):  # type: ignore[no-untyped-def]
         observe(params, load(states, row), observations[row])
 
-    show = show_as_it_is if observe is None else show_number if discrete else show_array
+    show: Rule = show_as_it_is if observe is None else show_number if discrete else show_array
     return RowRules(begin, advance_in_place if load is load_row and observe else advance, show)
 
 
@@ -307,8 +310,10 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv):  # type: ignore[type-arg]
         self._lengths = np.zeros(num_envs, np.int64)
         self._states = world.blanks(num_envs)
         # Numbers are observed as they are, and need no second array.
-        dtype, shape = self.observation_space.dtype, self.observation_space.shape
-        self._observations = self._states if world.observe is None else np.zeros(shape, dtype)
+        self._observations = self._states
+        if world.observe is not None:
+            space = self.observation_space
+            self._observations = np.zeros(space.shape or (), space.dtype)
         self._final = np.zeros_like(self._observations)
         self._flat, self._flat_final = _flattened(self._observations), _flattened(self._final)
         self._rewards = np.zeros(num_envs, np.float64)
