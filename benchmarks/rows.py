@@ -29,6 +29,9 @@ ROWS = {
     "q_learning_python": Subject(
         "q_learning", "python", "Q-learning in an ordinary environment against a Python loop"
     ),
+    "tabular": Subject(
+        "tabular", "methods", "every tabular method compiled against the same run by Python"
+    ),
     "call_multiprocessing": Subject(
         "backends", "call_multiprocessing", "a no-op call against an echo through a bare pipe"
     ),
@@ -37,6 +40,9 @@ ROWS = {
     "import": Subject("start_up", "imports", "import rlbook against import numpy"),
     "worlds": Subject("worlds", "vectors", "1024 environments against EnvPool and Gymnasium"),
     "workers": Subject("workers", "workers", "two workers against one, on each backend"),
+    "dear_workers": Subject(
+        "workers", "dear", "two workers against one where a step costs a millisecond"
+    ),
     "memory": Subject("backends", "memory", "an idle worker against an empty Python process"),
 }
 

@@ -62,6 +62,17 @@ class History:
         """Name to (R,) float64, one entry for each round; `metrics["timesteps"]` says when."""
         return {name: np.array(values) for name, values in self._metrics.items()}
 
+    def recent_returns(self, number: int = 100) -> NDArray[np.float64]:
+        """The returns of the last episodes, at most so many; quick however long the history is."""
+        found: list[NDArray[np.float64]] = []
+        left = number
+        for _, returns, _ in reversed(self._episodes):
+            found.append(returns[max(len(returns) - left, 0) :])
+            left -= len(found[-1])
+            if left <= 0:
+                break
+        return np.concatenate(found[::-1])
+
     def add_episodes(
         self,
         timesteps: NDArray[np.int64],
@@ -132,7 +143,7 @@ class History:
     def __repr__(self) -> str:
         if not len(self):
             return "History(no episode has ended)"
-        recent = self.episode_returns[-100:].mean()
+        recent = self.recent_returns().mean()
         return f"History({len(self)} episodes, mean return of the last 100: {recent:.3f})"
 
 

@@ -39,14 +39,19 @@ def rule(function: F) -> F:
     return register_jitable(forceinline=True)(function)  # type: ignore[no-any-return]
 
 
-def compile(function: Callable[..., Any]) -> Callable[..., Any]:
+def compile(function: Callable[..., Any], *others: Callable[..., Any]) -> Callable[..., Any]:
     """Compile `function`, and the rules that it calls, to machine code.
+
+    Args:
+        others: functions with which it shares arguments of a class of their own, as a world's rules
+            do its parameters. Machine code is filed with the classes that it was made for, so it
+            must not be found by those who cannot import them.
 
     The machine code is kept below `RLBOOK_CACHE_DIR` (by default in your cache directory, usually
     `~/.cache/rlbook`), under a hash of the sources. Where there is no file to hash, as for a rule
     typed into a notebook cell, or nowhere to write, it is kept in memory alone.
     """
-    stamped = _stamped_source(function)
+    stamped = _stamped_source(function, others)
     if stamped is None:
         return numba.njit(error_model="numpy")(function)  # type: ignore[no-any-return]
     # Numba looks for its cache beside the file that a function says it came from.
@@ -67,11 +72,14 @@ def cache_directory() -> Path:
     return Path(os.environ.get("RLBOOK_CACHE_DIR", default)) / "compiled"
 
 
-def _stamped_source(function: Callable[..., Any]) -> Path | None:
+def _stamped_source(
+    function: Callable[..., Any], others: tuple[Callable[..., Any], ...]
+) -> Path | None:
     """A copy of the function's file, in a directory named by all the sources it draws on."""
     digest = hashlib.sha256()
     try:
-        for part in sorted(set(_ingredients(function, set()))):
+        parts = [part for each in (function, *others) for part in _ingredients(each, set())]
+        for part in sorted(set(parts)):
             digest.update(part)
         source = Path(inspect.getfile(function))
         directory = cache_directory() / digest.hexdigest()[:32]

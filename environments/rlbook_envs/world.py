@@ -175,7 +175,7 @@ class WorldEnv(gymnasium.Env[Any, Any]):
         self._clock = 0
         self._fresh = False  # whether an episode has begun and no step was taken
         self._states = world.blanks(1)
-        self._rules = _compiled_rows(row_rules(world))
+        self._rules = _compiled_rows(row_rules(world), world.step)
 
     @property
     def state(self) -> Any:
@@ -426,8 +426,8 @@ def _flattened(observations: NDArray[Any]) -> NDArray[Any]:
 
 # Compiled at first use and once a process, however many environments there are.
 @lru_cache(maxsize=64)
-def _compiled_rows(rules: RowRules) -> RowRules:
-    return RowRules(*map(compile, rules))
+def _compiled_rows(rules: RowRules, step: Rule) -> RowRules:
+    return RowRules(*(compile(each, step) for each in rules))
 
 
 @lru_cache(maxsize=64)

@@ -296,13 +296,19 @@ class _Worker:
 
     def _start_process(self) -> None:
         self._socket, theirs = socket.socketpair()
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", START_CHILD, str(theirs.fileno())],
-            env={**os.environ, **ONE_THREAD, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            stdin=subprocess.DEVNULL,
-            pass_fds=(theirs.fileno(),),
-        )
-        theirs.close()
+        path = os.pathsep.join(filter(None, sys.path))
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", START_CHILD, str(theirs.fileno())],
+                env={**os.environ, **ONE_THREAD, "PYTHONPATH": path},
+                stdin=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+            )
+        except OSError:
+            self._socket.close()
+            raise
+        finally:
+            theirs.close()
         self._connection = Connection(os.dup(self._socket.fileno()))
         self._poll = select.poll()
         self._poll.register(self._connection.fileno(), select.POLLIN)

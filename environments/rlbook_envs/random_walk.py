@@ -1,0 +1,119 @@
+"""The random walk: to the left or to the right, as a coin decides, until one end is reached.
+
+    0 ← A ↔ B ↔ C ↔ D ↔ E → 1
+
+There is nothing to choose: the one action is to walk. Every step pays 0, but the last one, which
+pays what the end is worth. It is the example on which prediction methods are compared (Sutton and
+Barto, 2018, example 6.2; with 19 states and ends worth -1 and 1, example 7.1).
+
+States are numbered from the left end, 0, to the right end, num_states + 1; episodes begin in the
+middle. The value of state k is known: with m = num_states + 1, it lies k / m of the way from what
+the left end pays to what the right end pays. In the picture above, A to E are worth 1/6 to 5/6.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlbook_envs.chance import choice
+from rlbook_envs.compiled import rule
+from rlbook_envs.scene import Scene
+from rlbook_envs.world import World, WorldEnv, WorldVectorEnv
+
+
+class Walk(NamedTuple):
+    """What the rules read."""
+
+    num_states: int  # without the two ends
+    left_reward: float
+    right_reward: float
+
+
+@rule
+def step(walk: Walk, state: int, action: int, key: Any) -> tuple[int, float, bool]:
+    """One step, to either side with probability 1/2."""
+    right_end = walk.num_states + 1
+    if state == 0 or state == right_end:  # the episode is over: nothing moves any more
+        return state, 0.0, True
+    state += 2 * choice(key, (0.5, 0.5)) - 1
+    if state == 0:
+        return state, walk.left_reward, True
+    if state == right_end:
+        return state, walk.right_reward, True
+    return state, 0.0, False
+
+
+@rule
+def reset(walk: Walk, key: Any) -> int:
+    """In the middle."""
+    return (walk.num_states + 1) // 2
+
+
+def random_walk(num_states: int = 5, left_reward: float = 0.0, right_reward: float = 1.0) -> World:
+    """A random walk between two ends.
+
+    Args:
+        num_states: states between the ends, 1 to 1000.
+        left_reward: what reaching the left end pays.
+        right_reward: what reaching the right end pays.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+    whole = isinstance(num_states, int | np.integer) and not isinstance(num_states, bool)
+    if not whole or not 1 <= num_states <= 1000:
+        raise ValueError(f"num_states={num_states!r} is not allowed: a whole number from 1 to 1000")
+    for name, value in (("left_reward", left_reward), ("right_reward", right_reward)):
+        if not math.isfinite(value):
+            raise ValueError(f"{name}={value!r} is not allowed: a finite number")
+    walk = Walk(int(num_states), float(left_reward), float(right_reward))
+    return World("RandomWalk", walk, reset, step, walk.num_states + 2, ("walk",), text, picture)
+
+
+def make_env(render_mode: str | None = None, **options: Any) -> WorldEnv:
+    """The environment behind `gymnasium.make("rlbook/RandomWalk-v0", …)`."""
+    return WorldEnv(random_walk(**options), render_mode=render_mode)
+
+
+def make_vector_env(
+    num_envs: int = 1,
+    max_episode_steps: int | None = None,
+    autoreset_mode: str = "NextStep",
+    copy: bool = True,
+    render_mode: str | None = None,
+    **options: Any,
+) -> WorldVectorEnv:
+    """The environment behind `gymnasium.make_vec("rlbook/RandomWalk-v0", num_envs=…)`."""
+    return WorldVectorEnv(
+        random_walk(**options), num_envs, max_episode_steps, autoreset_mode, copy, render_mode
+    )
+
+
+def text(walk: Walk, state: int) -> str:
+    """The chain in one line, the walker's place in brackets."""
+    ends = [f"{walk.left_reward:g}", f"{walk.right_reward:g}"]
+    places = [ends[0], *("o" * walk.num_states), ends[1]]
+    return "".join(f"[{p}]" if k == state else f" {p} " for k, p in enumerate(places)) + "\n"
+
+
+def picture(walk: Walk, state: int, tile_size: int = 48) -> NDArray[np.uint8]:
+    """The chain from the side: uint8 (1.5 * tile_size, (num_states + 2) * tile_size, 3)."""
+    last = walk.num_states + 1
+    scene = Scene(last + 1, 1.5, tile_size, (247, 248, 250))
+    scene.line((0.5, 0.75), (last + 0.5, 0.75), 0.06, (150, 160, 172))
+    worth = {0: walk.left_reward, last: walk.right_reward}
+    for place in range(last + 1):
+        middle = (place + 0.5, 0.75)
+        if place in worth:
+            colour = (214, 92, 58) if worth[place] < 0 else (96, 160, 110)
+            colour = (170, 178, 188) if worth[place] == 0 else colour
+            scene.box((place + 0.2, 0.45), (place + 0.8, 1.05), colour, radius=0.08)
+        else:
+            scene.disc(middle, 0.3, (52, 98, 138))
+            scene.disc(middle, 0.25, (226, 240, 247))
+    scene.disc((state + 0.5, 0.75), 0.17, (236, 118, 74))
+    return scene.pixels()

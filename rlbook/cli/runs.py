@@ -1,0 +1,226 @@
+"""Run folders: what was asked for, with which versions, how far it has come, what came of it.
+
+    config.json        what `rlbook train` was asked for
+    versions.json      Python's, and those of the packages that make the numbers
+    command.txt        the commands that trained it, one a line
+    checkpoint.rlbook  the agent, as its own `save` writes it
+    history.csv        its episodes, written whenever training ends
+
+Each file is replaced as a whole, so that none is ever half written. None holds code, and nothing
+that is read here makes Python import a module: a stranger's run can be looked at.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import shlex
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import numpy as np
+
+import rlbook
+from rlbook import saving
+from rlbook.cli import names
+from rlbook.cli.errors import UserError, in_one_line, no_such
+
+CHECKPOINT = "checkpoint.rlbook"
+
+# The packages on which the numbers depend, and those on which they do not.
+NUMERIC = ("numpy", "numba", "gymnasium", "torch")
+ENGINES = ("cloudpickle", "ray", "pyspark")
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a run is: the arguments of its agent, and how many steps it takes in all."""
+
+    algo: str
+    env: str
+    seed: int
+    num_envs: int
+    backend: str
+    workers: int
+    asynchronous: bool
+    steps: int
+    hyperparameters: dict[str, Any]
+
+
+class Run:
+    """One run folder, which is there already."""
+
+    def __init__(self, path: Path, config: Config) -> None:
+        self.path, self.config = path, config
+
+    @classmethod
+    def create(cls, config: Config, out: Path | None) -> Run:
+        """Make the folder of a new run: `out`, or one named after the run, with a counter."""
+        with in_one_line():
+            path = _new_folder(config) if out is None else _empty_folder(out)
+            _write_json(path / "versions.json", versions())
+        return cls(path, config)
+
+    @classmethod
+    def open(cls, path: Path) -> Run:
+        """The run in a folder.
+
+        Raises:
+            UserError: there is none, or its config.json is damaged.
+        """
+        check_exists(path)
+        if not path.is_dir():
+            raise UserError(f"{path} is no run folder")
+        try:
+            content = json.loads((path / "config.json").read_bytes())
+            config = Config(**content)
+            for name, kind in get_type_hints(Config).items():
+                if not isinstance(getattr(config, name), getattr(kind, "__origin__", kind)):
+                    raise TypeError(name)
+        except FileNotFoundError:
+            raise UserError(f"{path} is no run folder: it has no config.json") from None
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{path / 'config.json'} is damaged") from error
+        return cls(path, config)
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file of the agent."""
+        return self.path / CHECKPOINT
+
+    def note(self, command: list[str]) -> None:
+        """Write down what was asked for: the config as it now is, and the command."""
+        _write_json(self.path / "config.json", asdict(self.config))
+        file = self.path / "command.txt"
+        before = file.read_text(errors="replace") if file.exists() else ""
+        with saving.atomic_write(file) as new:
+            new.write(f"{before}{shlex.join(['rlbook', *command])}\n".encode())
+
+    def changed_versions(self) -> list[str]:
+        """Each package that is another version now than when the run began, in words."""
+        try:
+            then = json.loads((self.path / "versions.json").read_bytes())
+            now = versions()
+            return [
+                f"{name} was {then[name]} and is now {now.get(name)}"
+                for name in then
+                if name not in ENGINES and then[name] != now.get(name)
+            ]
+        except (OSError, ValueError, TypeError):
+            return []
+
+    def resume_command(self) -> str:
+        """What a person types to go on."""
+        trust = ["--env", self.config.env] if ":" in self.config.env else []
+        return shlex.join(["rlbook", "train", "--resume", str(self.path), *trust])
+
+
+def versions() -> dict[str, str]:
+    """What the numbers of a run may depend on."""
+    found = {
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "rlbook": rlbook.__version__,
+    }
+    for package in (*NUMERIC, *ENGINES):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@dataclass(frozen=True)
+class Saved:
+    """An agent in a file, which is not loaded yet.
+
+    Attributes:
+        file: the checkpoint.
+        algo: the name of its algorithm.
+        env: the id of the environment that it learns in, or None if that had none.
+    """
+
+    file: Path
+    algo: str
+    env: str | None
+
+    def load(self, env: str | None = None, **where: Any) -> Any:
+        """The agent.
+
+        Args:
+            env: the id that the person typed, if they did; else the agent's own is taken.
+            where: `backend` and `workers`.
+
+        Raises:
+            UserError: it is damaged, or does not fit the environment.
+        """
+        if env is None and self.env is None:
+            raise UserError(f"{self.file} does not say in which world it learns: give --env")
+        if env is None and ":" in str(self.env):
+            raise UserError(
+                f"{self.file} learns in {self.env!r}, which imports a module: "
+                f"if you trust it, add --env {shlex.quote(str(self.env))}"
+            )
+        with in_one_line():
+            return names.algorithm(self.algo).load(self.file, env=env, **where)
+
+
+def find(path: Path) -> Saved:
+    """The agent of a run folder, or of a file that an agent's `save` wrote.
+
+    Raises:
+        UserError: there is none, or it is damaged.
+    """
+    check_exists(path)
+    file = path / CHECKPOINT if path.is_dir() else path
+    algos = {attribute: name for name, attribute in rlbook.ALGORITHMS.items()}
+    try:
+        with open(file, "rb") as raw, np.load(raw, allow_pickle=False) as content:
+            header = json.loads(str(content["header"]))
+        kind, env = str(header["kind"]), header["env"]
+    except FileNotFoundError:
+        raise UserError(f"{path} holds no agent: it has no {CHECKPOINT}") from None
+    except Exception as error:  # damaged archives make NumPy and zipfile raise almost anything
+        raise UserError(str(saving.damaged(file))) from error
+    if kind not in algos:
+        raise UserError(f"{file} holds a {kind!r} agent, which this rlbook does not have")
+    return Saved(file, algos[kind], env)
+
+
+def check_exists(path: Path) -> None:
+    """Raise the UserError of a path where nothing is, with what comes nearest to it."""
+    if path.exists():
+        return
+    known: dict[str, str] = {}
+    for folder in dict.fromkeys((path.parent, Path("runs"))):
+        if folder.is_dir():
+            runs = [one for one in sorted(folder.iterdir()) if (one / "config.json").exists()]
+            known |= {str(one): str(one) for one in runs} | {one.name: str(one) for one in runs}
+    raise no_such("run", str(path), known, "`rlbook train` makes one")
+
+
+def _new_folder(config: Config) -> Path:
+    env = config.env.replace("/", "-").replace(":", "-")
+    name = f"{config.algo}-{env}-{config.seed}"
+    count = 1
+    while True:
+        path = Path("runs") / (name if count == 1 else f"{name}-{count}")
+        try:
+            path.mkdir(parents=True)
+            return path
+        except FileExistsError:
+            count += 1
+
+
+def _empty_folder(path: Path) -> Path:
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise UserError(f"{path} is there already: --resume it, or choose another --out")
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    with saving.atomic_write(path) as file:
+        file.write((json.dumps(content, indent=2) + "\n").encode())
