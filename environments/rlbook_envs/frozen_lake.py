@@ -88,6 +88,45 @@ def reset(lake: Lake, key: Any) -> int:
     return 0
 
 
+def random_map(size: int = 8, frozen: float = 0.8, seed: int = 0) -> tuple[str, ...]:
+    """A map on which the goal can be reached from the start, in the opposite corner.
+
+    Args:
+        size: tiles along a side, 2 to 100.
+        frozen: the probability that a tile is frozen, and no hole.
+        seed: of the map; the same seed gives the same map.
+
+    Raises:
+        ValueError: an argument is out of range, or so few tiles are frozen that no map was found.
+
+    >>> random_map(4, seed=1)
+    ('SHFH', 'FFHF', 'FFFF', 'FFFG')
+    """
+    if not 2 <= size <= 100:
+        raise ValueError(f"size={size!r} is not allowed: from 2 to 100")
+    if not 0 < frozen <= 1:
+        raise ValueError(f"frozen={frozen!r} is not allowed: above 0, up to 1")
+    rng = np.random.default_rng(seed)
+    for _ in range(1000):
+        tiles = np.where(rng.random((size, size)) < frozen, FROZEN, HOLE)
+        tiles[0, 0], tiles[-1, -1] = START, GOAL
+        if _has_a_way(tiles):
+            return tuple("".join(TILES[tile] for tile in row) for row in tiles)
+    raise ValueError(f"frozen={frozen!r} is not allowed here: a thousand maps had no way across")
+
+
+def _has_a_way(tiles: NDArray[np.int64]) -> bool:
+    """Whether one can walk from the first tile to the last."""
+    reached = np.zeros(tiles.shape, np.bool_)
+    reached[0, 0], before = True, 0
+    while before < reached.sum():
+        before = int(reached.sum())
+        padded = np.pad(reached, 1)
+        beside = padded[:-2, 1:-1] | padded[2:, 1:-1] | padded[1:-1, :-2] | padded[1:-1, 2:]
+        reached |= beside & (tiles != HOLE)
+    return bool(reached[-1, -1])
+
+
 def frozen_lake(
     map_name: str = "4x4",
     desc: Sequence[str] | None = None,
@@ -99,7 +138,8 @@ def frozen_lake(
 
     Args:
         map_name: `"4x4"` or `"8x8"`.
-        desc: a map of one's own, one string a row, of the letters S, F, H and G.
+        desc: a map of one's own, one string a row, of the letters S, F, H and G; or one that
+            `random_map` made.
         is_slippery: whether the player can slide off to the side.
         success_rate: the probability of moving as intended on slippery ice.
         reward_schedule: the rewards for reaching the goal, a hole, and any other tile.

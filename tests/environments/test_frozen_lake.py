@@ -6,6 +6,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import rlbook_envs
+from rlbook.dynamic_programming import value_iteration
 from rlbook_envs import frozen_lake as lake_module
 from rlbook_envs.frozen_lake import frozen_lake
 from rlbook_envs.world import transition_table
@@ -182,3 +183,31 @@ def test_no_render_mode_renders_nothing():
     envs = lake_module.make_vector_env(num_envs=2)
     envs.reset(seed=0)
     assert envs.render() is None
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_random_map_can_be_crossed(seed):
+    size, frozen = 2 + seed, 0.7
+    made = lake_module.random_map(size, frozen, seed)
+    assert made == lake_module.random_map(size, frozen, seed)
+    assert made != lake_module.random_map(size, frozen, seed + 1) or size == 2
+    world = lake_module.frozen_lake(desc=made, is_slippery=False)
+    optimum = value_iteration(transition_table(world), gamma=0.999)
+    assert optimum.values[0] > 0
+
+
+def test_random_maps_are_as_frozen_as_they_were_asked_to_be():
+    tiles = "".join("".join(lake_module.random_map(30, 0.9, seed)) for seed in range(20))
+    assert abs(tiles.count("H") / len(tiles) - 0.1) < 0.01
+
+
+@pytest.mark.parametrize("options", [{"size": 1}, {"size": 101}, {"frozen": 0}, {"frozen": 1.1}])
+def test_a_random_map_that_cannot_be_is_refused(options):
+    ((name, _),) = options.items()
+    with pytest.raises(ValueError, match=f"^{name}="):
+        lake_module.random_map(**options)
+
+
+def test_a_map_with_too_few_frozen_tiles_is_given_up():
+    with pytest.raises(ValueError, match="had no way across"):
+        lake_module.random_map(50, 0.2)
