@@ -13,6 +13,7 @@ import hashlib
 import inspect
 import os
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
@@ -36,7 +37,20 @@ def rule(function: F) -> F:
     >>> double(3)
     6
     """
+    function.is_rule = True  # type: ignore[attr-defined]
+    _known_rules.add(function)
     return register_jitable(forceinline=True)(function)  # type: ignore[no-any-return]
+
+
+# Numba knows a rule as an object. One that was typed into a notebook and has travelled to a worker
+# is another object there, with the same mark.
+_known_rules: weakref.WeakSet[Callable[..., Any]] = weakref.WeakSet()
+
+
+def _make_known(function: Callable[..., Any]) -> None:
+    for each in _reachable(function, set()):
+        if getattr(each, "is_rule", False) and each not in _known_rules:
+            rule(each)
 
 
 def compile(function: Callable[..., Any], *others: Callable[..., Any]) -> Callable[..., Any]:
@@ -51,6 +65,7 @@ def compile(function: Callable[..., Any], *others: Callable[..., Any]) -> Callab
     `~/.cache/rlbook`), under a hash of the sources. Where there is no file to hash, as for a rule
     typed into a notebook cell, or nowhere to write, it is kept in memory alone.
     """
+    _make_known(function)
     stamped = _stamped_source(function, others)
     if stamped is None:
         return numba.njit(error_model="numpy")(function)  # type: ignore[no-any-return]
@@ -78,7 +93,7 @@ def _stamped_source(
     """A copy of the function's file, in a directory named by all the sources it draws on."""
     digest = hashlib.sha256()
     try:
-        parts = [part for each in (function, *others) for part in _ingredients(each, set())]
+        parts = [part for each in (function, *others) for part in _ingredients(each)]
         for part in sorted(set(parts)):
             digest.update(part)
         source = Path(inspect.getfile(function))
@@ -92,20 +107,27 @@ def _stamped_source(
         return None
 
 
-def _ingredients(function: Callable[..., Any], seen: set[Any]) -> Iterator[bytes]:
-    """The sources of a function and of everything it calls, and the constants that they name."""
+def _reachable(function: Callable[..., Any], seen: set[Any]) -> Iterator[Callable[..., Any]]:
+    """A function and everything it calls."""
     function = getattr(function, "py_func", function)  # of a function that is compiled already
     if function in seen:
         return
     seen.add(function)
-    yield Path(inspect.getfile(function)).read_bytes()
+    yield function
     for value in _named(function):
         if isinstance(value, FunctionType) or hasattr(value, "py_func"):
-            yield from _ingredients(value, seen)
-        elif isinstance(value, np.ndarray):
-            yield f"{value.dtype} {value.shape} {value.tolist()}".encode()
-        elif isinstance(value, (bool, int, float, str, tuple)):
-            yield repr(value).encode()
+            yield from _reachable(value, seen)
+
+
+def _ingredients(function: Callable[..., Any]) -> Iterator[bytes]:
+    """The sources of a function and of everything it calls, and the constants that they name."""
+    for each in _reachable(function, set()):
+        yield Path(inspect.getfile(each)).read_bytes()
+        for value in _named(each):
+            if isinstance(value, np.ndarray):
+                yield f"{value.dtype} {value.shape} {value.tolist()}".encode()
+            elif isinstance(value, (bool, int, float, str, tuple)):
+                yield repr(value).encode()
 
 
 def _named(function: Callable[..., Any]) -> Iterator[Any]:
