@@ -32,6 +32,7 @@ Four ways to see the board, `observation=`:
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -233,7 +234,7 @@ def snake(size: int = 10, observation: str = "ages") -> World:
     if isinstance(size, bool) or not isinstance(size, int | np.integer) or not 4 <= size <= 100:
         raise ValueError(f"size={size!r} is not allowed: a whole number from 4 to 100")
     board = (int(size), int(size))
-    views = {
+    views: dict[str, tuple[Any, gymnasium.Space[Any]]] = {
         "ages": (observe_ages, gymnasium.spaces.Box(-1, size * size, board, np.int16)),
         "kinds": (observe_kinds, gymnasium.spaces.Box(0, 3, board, np.int8)),
         "features": (observe_features, gymnasium.spaces.Discrete(9 * 3**4)),
@@ -321,7 +322,7 @@ def _paint_snake(scene: Scene, size: int, cells: list[int], head: int, alive: bo
     middles = [(cell % size + 1.0, cell // size + 1.0) for _, cell in body]
     skin = SKIN if alive else DEAD
     for thickness, colour in ((0.74, skin), (0.34, BELLY if alive else (170, 170, 170))):
-        for i, (start, end) in enumerate(zip(middles, middles[1:], strict=False)):
+        for i, (start, end) in enumerate(pairwise(middles)):
             taper = min(1.0, 0.5 + 0.2 * i)  # thin at the end of the tail
             scene.line(start, end, thickness * taper, colour)
     x, y = head % size + 1.0, head // size + 1.0

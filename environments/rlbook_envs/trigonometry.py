@@ -13,16 +13,39 @@ import numpy as np
 
 from rlbook_envs.compiled import rule
 
-# π as the nearest float64, and what that leaves out.
-PI, REST_OF_PI = math.pi, 1.2246467991473532e-16
+# π in three parts. A whole or half number of the first two is exact, so that little is lost when
+# turns are taken off an angle (Cody and Waite, Software Manual for the Elementary Functions, 1980).
+FIRST, SECOND, THIRD = 3.140625, 0.0009676535846665502, 5.126688303189038e-12
 
 
 @rule
 def sin(angle: float) -> float:
-    """The sine of an angle in radians: Taylor's series, about the nearest multiple of π."""
-    turns = np.floor(angle * (1 / PI) + 0.5)
-    x = (angle - turns * PI) - turns * REST_OF_PI
-    sign = 1.0 - 2.0 * (turns - 2.0 * np.floor(turns * 0.5))  # of sin(x + turns * π)
+    """The sine of an angle in radians."""
+    turns = np.floor(angle / math.pi + 0.5)
+    return _sign(turns) * _sine_near_zero(_less_half_turns(angle, turns))
+
+
+@rule
+def cos(angle: float) -> float:
+    """The cosine of an angle in radians: the sine of what it is beyond -π/2."""
+    turns = np.floor(angle / math.pi + 1.0)
+    return _sign(turns) * _sine_near_zero(_less_half_turns(angle, turns - 0.5))
+
+
+@rule
+def _less_half_turns(angle: float, turns: float) -> float:
+    return ((angle - turns * FIRST) - turns * SECOND) - turns * THIRD
+
+
+@rule
+def _sign(turns: float) -> float:
+    """-1 to the power of a whole number."""
+    return 1.0 - 2.0 * (turns - 2.0 * np.floor(turns * 0.5))
+
+
+@rule
+def _sine_near_zero(x: float) -> float:
+    """Taylor's series, up to the term in x¹⁹, for angles within π/2 of 0."""
     y = x * x
     series = -1 / 6 + y * (
         1 / 120 + y * (
@@ -39,10 +62,4 @@ def sin(angle: float) -> float:
             )
         )
     )  # fmt: skip
-    return sign * (x + x * y * series)
-
-
-@rule
-def cos(angle: float) -> float:
-    """The cosine of an angle in radians."""
-    return sin(angle + PI / 2)
+    return x + x * y * series
