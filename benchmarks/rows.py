@@ -39,6 +39,7 @@ ROWS = {
     "call_spark": Subject("backends", "call_spark", "a no-op call against an empty Spark job"),
     "import": Subject("start_up", "imports", "import rlbook against import numpy"),
     "worlds": Subject("worlds", "vectors", "1024 environments against EnvPool and Gymnasium"),
+    "snake": Subject("worlds", "snake", "1024 Snakes against the same rules run by Python"),
     "workers": Subject("workers", "workers", "two workers against one, on each backend"),
     "dear_workers": Subject(
         "workers", "dear", "two workers against one where a step costs a millisecond"

@@ -8,13 +8,14 @@ the edges.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Colour = tuple[int, int, int]
 Point = tuple[float, float]
-Array = NDArray[np.float32]
+Array = NDArray[np.floating[Any]]
 
 
 class Scene:
@@ -46,7 +47,7 @@ class Scene:
         def distance(x: Array, y: Array) -> Array:
             along = np.clip(((x - x1) * (x2 - x1) + (y - y1) * (y2 - y1)) / length, 0, 1)
             nearest = np.hypot(x - (x1 + along * (x2 - x1)), y - (y1 + along * (y2 - y1)))
-            return nearest - thickness / 2
+            return np.asarray(nearest - thickness / 2)
 
         reach = thickness / 2
         low = (min(x1, x2) - reach, min(y1, y2) - reach)
@@ -64,7 +65,7 @@ class Scene:
             right, down = np.abs(x - centre[0]) - half[0], np.abs(y - centre[1]) - half[1]
             outside = np.hypot(np.maximum(right, 0), np.maximum(down, 0))
             inside = np.minimum(np.maximum(right, down), 0)
-            return np.asarray(outside + inside - radius, np.float32)
+            return np.asarray(outside + inside - radius)
 
         self._paint(low, high, distance, colour, opacity)
 

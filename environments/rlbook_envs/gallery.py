@@ -1,0 +1,188 @@
+"""The picture gallery of the worlds: `python -m rlbook_envs.gallery`.
+
+Plays each world for a while, with a player as simple as it can be, keeps a picture (and, of those
+that move, a short film) in `environments/images/`, and writes the gallery into
+`environments/README.md` between two markers. Needs Pillow, which comes with matplotlib.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+import rlbook_envs
+
+FOLDER = Path(__file__).resolve().parent.parent
+BEGIN, END = "<!-- gallery: begin -->", "<!-- gallery: end -->"
+WIDEST = 480  # pixels
+
+LEFT, DOWN, RIGHT, UP = 0, 1, 2, 3
+
+
+# The players: from an environment and an observation to an action.
+
+
+def cross_the_lake(env: Any, obs: Any) -> int:
+    """Along the optimal way, were the ice not slippery."""
+    return int(env.np_random.choice([DOWN, RIGHT]))
+
+
+def along_the_cliff(env: Any, obs: Any) -> int:
+    """The safe way: up, along, and down."""
+    row, column = divmod(int(obs), 12)
+    if column == 11:
+        return 2
+    return 0 if row > 1 else 1
+
+
+def stick_on_17(env: Any, obs: Any) -> int:
+    """As the dealer does."""
+    from rlbook_envs.blackjack import hand
+
+    return int(hand(obs).player < 17)
+
+
+def balance(env: Any, obs: Any) -> int:
+    """Push to where the pole leans, and leans to."""
+    return int(obs[2] + 0.3 * obs[3] + 0.02 * obs[0] + 0.05 * obs[1] > 0)
+
+
+def eat(env: Any, obs: NDArray[np.int16]) -> int:
+    """Towards the apple, and never into a wall or the body if it can be helped."""
+    (head,), (apple,) = np.argwhere(obs == obs.max()), np.argwhere(obs == -1)
+    moves = {LEFT: (0, -1), DOWN: (1, 0), RIGHT: (0, 1), UP: (-1, 0)}
+
+    def badness(action: int) -> float:
+        row, column = head + moves[action]
+        blocked = min(row, column) < 0 or max(row, column) >= len(obs) or obs[row, column] > 1
+        return 1000.0 * blocked + abs(apple[0] - row) + abs(apple[1] - column)
+
+    return min(moves, key=badness)
+
+
+def wait(env: Any, obs: Any) -> int:
+    """There is only one thing to do."""
+    return 0
+
+
+# For each world: who plays it, how many steps before the picture, how many pictures of a film.
+PLAYED: dict[str, tuple[Callable[..., int], int, int]] = {
+    "RandomWalk": (wait, 2, 0),
+    "CliffWalking": (along_the_cliff, 7, 0),
+    "FrozenLake": (cross_the_lake, 2, 0),
+    "FrozenLake8x8": (cross_the_lake, 4, 0),
+    "Blackjack": (stick_on_17, 0, 0),
+    "Snake": (eat, 90, 60),
+    "CartPole": (balance, 25, 60),
+}
+
+
+def main() -> None:
+    """Write the pictures, and the gallery around them."""
+    (FOLDER / "images").mkdir(exist_ok=True)
+    for name, *_ in rlbook_envs.WORLDS:
+        for file in draw(name):
+            print(f"images/{file.name}: {file.stat().st_size / 1000:.0f} kB")
+    readme = FOLDER / "README.md"
+    before, _, rest = readme.read_text().partition(BEGIN)
+    readme.write_text(before + gallery() + rest.partition(END)[2])
+
+
+def draw(name: str) -> list[Path]:
+    """Play a world, and keep what it looked like."""
+    from PIL import Image
+
+    act, steps, frames = PLAYED[name]
+    env = gymnasium.make(f"rlbook/{name}-v0", render_mode="rgb_array")
+    obs, _ = env.reset(seed=4)
+    pictures: list[Any] = [env.render()]
+    for _ in range(steps + frames):
+        obs, _, terminated, truncated, _ = env.step(act(env.unwrapped, obs))
+        pictures.append(env.render())
+        if terminated or truncated:
+            break
+    images = [_no_wider(Image.fromarray(each)) for each in pictures]
+    still = FOLDER / "images" / f"{name}.png"
+    images[min(steps, len(images) - 1)].save(still, optimize=True)
+    if not frames:
+        return [still]
+    film = FOLDER / "images" / f"{name}.gif"
+    first, *others = [image.quantize(64) for image in images[-frames:]]
+    pause = 1000 // env.metadata["render_fps"]
+    first.save(film, save_all=True, append_images=others, duration=max(pause, 40), loop=0)
+    return [still, film]
+
+
+def _no_wider(image: Any) -> Any:
+    if image.width <= WIDEST:
+        return image
+    return image.resize((WIDEST, round(image.height * WIDEST / image.width)))
+
+
+def gallery() -> str:
+    """The gallery in Markdown, markers included."""
+    parts = [entry(*world) for world in rlbook_envs.WORLDS]
+    return "\n\n".join([BEGIN, *parts, END])
+
+
+def entry(name: str, module: str, options: dict[str, Any], limit: int | None) -> str:
+    """One world's part of the gallery."""
+    rules = import_module(f"rlbook_envs.{module}")
+    env = gymnasium.make(f"rlbook/{name}-v0")
+    kind = "gif" if PLAYED[name][2] else "png"
+    title, _, _ = inspect.cleandoc(rules.__doc__ or "").partition("\n")
+    actions = ", ".join(f"{i} {action}" for i, action in enumerate(env.unwrapped.world.actions))  # type: ignore[attr-defined]
+    rows = {
+        "observations": f"`{_short(env.observation_space)}`",
+        "actions": actions,
+        "time limit": f"{limit:,} steps" if limit else "none",
+        "options": ", ".join(f"`{option}`" for option in _options(rules)) or "none",
+    }
+    return "\n".join(
+        [
+            f"## `rlbook/{name}-v0`",
+            "",
+            title,
+            "",
+            f"![{title}](images/{name}.{kind})",
+            "",
+            "| | |",
+            "| --- | --- |",
+            *(f"| {key} | {value} |" for key, value in rows.items()),
+            "",
+            f"Rules, rewards and sources: [`{module}.py`](rlbook_envs/{module}.py).",
+        ]
+    )
+
+
+def _short(space: gymnasium.Space[Any]) -> str:
+    if isinstance(space, gymnasium.spaces.Box):
+        return f"Box({space.shape}, {space.dtype})"
+    return str(space)
+
+
+def _options(rules: Any) -> list[str]:
+    """The options of the function that makes the world."""
+    makers = [
+        function
+        for name, function in vars(rules).items()
+        if inspect.isfunction(function)
+        and function.__module__ == rules.__name__
+        and inspect.signature(function).return_annotation == "World"
+    ]
+    found = []
+    for parameter in inspect.signature(makers[0]).parameters.values():
+        if parameter.kind is not parameter.VAR_KEYWORD:
+            found.append(f"{parameter.name}={parameter.default!r}")
+    return found
+
+
+if __name__ == "__main__":
+    main()
