@@ -424,6 +424,62 @@ def test_a_planted_fault_is_turned_down(fault: str, tmp_path: Path) -> None:
     assert message in failures[0]
 
 
+# --- notation and glossary ------------------------------------------------------------------------
+
+# Bold words that begin a paragraph or name an exercise, and introduce no term.
+NOT_TERMS = re.compile(r"^[0-9]|[.?!:]$|^Bonus|^Hint")
+GREEK = re.compile(
+    r"\\(?:alpha|beta|gamma|delta|varepsilon|epsilon|zeta|eta|theta|kappa|lambda|mu|nu|xi|rho|sigma"
+    r"|tau|phi|psi|omega|pi|Gamma|Delta|Theta|Lambda|Pi|Sigma|Phi|Psi|Omega)\b"
+)
+
+
+def prose_of(path: Path) -> str:
+    notebook = read(path)
+    return "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+
+
+def plain(term: str) -> str:
+    """A term without capitals and plural."""
+    return " ".join(word.rstrip("s") for word in term.lower().replace("-", " ").split())
+
+
+def glossary_terms() -> set[str]:
+    text = (ROOT / "book" / "glossary.md").read_text()
+    found = re.findall(r"\*\*([^*]+)\*\*", text) + re.findall(r"\*([^*]+)\*", text)
+    return {plain(part) for term in found for part in term.split(",")}
+
+
+@each_chapter
+def test_every_new_term_is_in_the_glossary(path: Path) -> None:
+    bold = re.findall(r"\*\*([^*\n]+)\*\*", prose_of(path))
+    terms = {term for term in bold if not NOT_TERMS.search(term)}
+    known = glossary_terms()
+    assert not {term for term in terms if plain(term) not in known}
+
+
+@each_chapter
+def test_every_symbol_is_on_the_notation_page(path: Path) -> None:
+    page = (ROOT / "book" / "notation.md").read_text()
+    assert not {symbol for symbol in GREEK.findall(prose_of(path)) if symbol not in page}
+
+
+def test_glossary_is_in_order_and_says_nothing_twice() -> None:
+    entries = re.findall(
+        r"^\*\*([^*]+)\*\* \(\d\d\)\.", (ROOT / "book" / "glossary.md").read_text(), re.M
+    )
+    keys = [entry.lower().replace("-", " ") for entry in entries]
+    assert len(keys) > 50
+    assert keys == sorted(set(keys))
+
+
+def test_the_index_lists_every_chapter() -> None:
+    index = prose_of(ROOT / "book" / "index.ipynb")
+    assert re.findall(r"\((\d\d_\w+\.ipynb)\)", index) == [path.name for path in CHAPTERS]
+    for target in re.findall(r"\]\(([^)#]+)\)", index):
+        assert target.startswith("https://") or (ROOT / "book" / target).exists(), target
+
+
 # --- the packages -------------------------------------------------------------------------------
 
 
