@@ -228,7 +228,7 @@ def monte_carlo_update(
     actions: NDArray[np.int64],
     rewards: NDArray[np.float64],
     last_value: float,
-    learning_rate: float,
+    learning_rate: float | None,
     gamma: float,
     first_visit: bool,
 ) -> float:
@@ -242,8 +242,8 @@ def monte_carlo_update(
         rewards: (T,) float64, the reward that followed each.
         last_value: what followed the last reward: 0 after a terminated episode, the value of the
             pair that would have come next after a truncated one.
-        learning_rate: the step size α; 0 for one over the number of visits, so that the entry is
-            the mean of all its returns (Sutton and Barto, equation 2.3).
+        learning_rate: the step size α; None for one over the number of visits, so that the entry
+            is the mean of all its returns (Sutton and Barto, equation 2.3).
         gamma: the discount γ.
         first_visit: learn only from the first visit to each pair.
 
@@ -260,7 +260,7 @@ def monte_carlo_update(
                 earlier |= (states[before] == state) & (actions[before] == action)
         if not earlier:
             visits[state, action] += 1
-            step_size = learning_rate if learning_rate > 0 else 1.0 / visits[state, action]
+            step_size = 1.0 / visits[state, action] if learning_rate is None else learning_rate
             error += abs(following - q[state, action])
             q[state, action] += step_size * (following - q[state, action])
     return error
@@ -288,6 +288,7 @@ class Hyperparameters(TableHyperparameters):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_flag("first_visit", self.first_visit)
+        self._set("first_visit", bool(self.first_visit))
 
 
 class MonteCarlo(TableAgent):
@@ -305,12 +306,12 @@ class MonteCarlo(TableAgent):
     Hyperparameters = Hyperparameters
 
     def _method(self) -> Method:
-        parts = (self.settings.first_visit,)
+        parts = (self.settings.first_visit, self.settings.learning_rate is None)
         return Method(epsilon_greedy, whole_episodes, parts, on_policy=True, remembers=-1)
 
 
 @cache
-def whole_episodes(first_visit: bool) -> Rule:
+def whole_episodes(first_visit: bool, sample_means: bool) -> Rule:
     """Note every step, and learn from all of them when the episode has ended."""
 
     @rule
@@ -329,7 +330,7 @@ def whole_episodes(first_visit: bool) -> Rule:
         length[0] = 0
         return monte_carlo_update(
             q, visits, rows[episode], actions[episode], rewards[episode],
-            last_value, learning_rate, gamma, first_visit,
+            last_value, None if sample_means else learning_rate, gamma, first_visit,
         )  # fmt: skip
 
     return learn

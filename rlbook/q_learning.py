@@ -97,6 +97,7 @@ class Hyperparameters(TableHyperparameters):
         super().__post_init__()
         check_needed("learning_rate", self.learning_rate)
         check_flag("double", self.double)
+        self._set("double", bool(self.double))
 
 
 class QLearning(TableAgent):

@@ -177,6 +177,7 @@ class Hyperparameters(TableHyperparameters):
         super().__post_init__()
         check_needed("learning_rate", self.learning_rate)
         check_flag("expected", self.expected)
+        self._set("expected", bool(self.expected))
         check_whole("n_step", self.n_step, 1)
         self._set("n_step", int(self.n_step))
         self._set("lambda_", check_number("lambda_", self.lambda_, 0, 1))

@@ -29,12 +29,12 @@ class Linear:
     steps: float
 
     def __post_init__(self) -> None:
-        _check_positive("steps", self.steps)
+        _make_floats(self, positive="steps")
 
     def __call__(self, timesteps: NDArray[np.int64]) -> Numbers:
         """The value at each of these steps."""
-        done = np.minimum(timesteps / self.steps, 1.0)
-        return np.asarray(self.start + (self.end - self.start) * done)
+        done = np.minimum(np.asarray(timesteps) / self.steps, 1.0)
+        return np.asarray(self.start * (1 - done) + self.end * done)  # exact at both ends
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Exponential:
     half_life: float
 
     def __post_init__(self) -> None:
-        _check_positive("half_life", self.half_life)
+        _make_floats(self, positive="half_life")
 
     def __call__(self, timesteps: NDArray[np.int64]) -> Numbers:
         """The value at each of these steps."""
@@ -68,7 +68,7 @@ class Harmonic:
     half_life: float
 
     def __post_init__(self) -> None:
-        _check_positive("half_life", self.half_life)
+        _make_floats(self, positive="half_life")
 
     def __call__(self, timesteps: NDArray[np.int64]) -> Numbers:
         """The value at each of these steps."""
@@ -142,6 +142,11 @@ def from_plain(plain: Any) -> Any:
     return KINDS[parameters.pop("schedule")](**parameters)
 
 
-def _check_positive(name: str, value: float) -> None:
-    if not (np.isfinite(value) and value > 0):
-        raise ValueError(f"{name}={value!r} is not allowed: a number above 0")
+def _make_floats(schedule: Schedule, positive: str) -> None:
+    """Make every parameter a plain float, which a file can hold; one of them must be above 0."""
+    for name, value in vars(schedule).items():
+        object.__setattr__(schedule, name, check_number(name, value, -np.inf, np.inf))
+    if getattr(schedule, positive) <= 0:
+        raise ValueError(
+            f"{positive}={getattr(schedule, positive)!r} is not allowed: a number above 0"
+        )

@@ -124,7 +124,8 @@ class _Conversation:
             self.watch.lap("waiting")
             if not done:
                 raise TimeoutError(f"no worker answered in {DEFAULT_TIMEOUT:.0f} s")
-            for future in done:
+            # In the order of asking, which is the holder's: an answer contains all before it.
+            for future in [asked for asked in self.open if asked in done]:
                 self.open.pop(future)(future.result())
 
     def ask_learner(self, i: int) -> None:

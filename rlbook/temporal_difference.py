@@ -167,16 +167,18 @@ def evaluate_policy(
     Raises:
         ValueError: an argument is out of range.
     """
-    for name, whole in (("episodes", episodes), ("runs", runs), ("n_step", n_step or 1)):
+    for name, whole in (("episodes", episodes), ("runs", runs)):
         check_whole(name, whole, 1)
+    if n_step is not None:
+        check_whole("n_step", n_step, 1)
     check_whole("seed", seed, 0)
     learning_rate = check_number("learning_rate", learning_rate, 0, 1)
     gamma = check_number("gamma", gamma, 0, 1)
     make_env = env_maker(env)
     observations, num_actions = numbered_spaces(make_env(), "TD prediction")
     probabilities = as_probabilities(policy, observations.size, num_actions)
-    start = np.array(np.broadcast_to(np.asarray(initial_values, np.float64), observations.size))
-    n = n_step or np.iinfo(np.int64).max // 2
+    start = _initial_values(initial_values, observations.size)
+    n = np.iinfo(np.int64).max // 2 if n_step is None else n_step
     settings = (int(episodes), int(n), learning_rate, gamma)
     play = partial(_play, make_env, probabilities, start, settings, int(seed))
     tasks = [part.tolist() for part in np.array_split(np.arange(runs), -(-runs // RUNS_PER_TASK))]
@@ -187,3 +189,18 @@ def evaluate_policy(
             played = own.run(play, tasks)
     beginning = np.broadcast_to(start, (runs, 1, len(start)))
     return np.concatenate([beginning, np.concatenate(played)], axis=1)
+
+
+def _initial_values(given: float | Values, num_states: int) -> Values:
+    """One finite number for each state, in an array of their own."""
+    try:
+        values = np.array(given, np.float64)
+    except (TypeError, ValueError):
+        values = np.array(np.nan)
+    if values.shape not in ((), (num_states,)) or not np.isfinite(values).all():
+        what = f" of shape {values.shape}" if values.ndim else f"={given!r}"
+        raise ValueError(
+            f"initial_values{what} is not allowed: a finite number, or one for each state, "
+            f"({num_states},)"
+        )
+    return np.broadcast_to(values, num_states).copy()

@@ -9,18 +9,17 @@ import cloudpickle
 import gymnasium
 import numpy as np
 import pytest
-from probes import Probe
+from probes import LAKE, METHODS, Probe, agent_of
 
 import rlbook_envs  # noqa: F401  (registers the worlds)
-from rlbook import QLearning, table_agent
+from rlbook import monte_carlo, table_agent, temporal_difference
 from rlbook.backends import Backend
-from rlbook.monte_carlo import evaluate_policy
+from rlbook.schedules import Linear
 
 # Workers in other processes cannot import these modules, as they cannot import a notebook's cells.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 cloudpickle.register_pickle_by_value(sys.modules["probes"])
 
-LAKE = "rlbook/FrozenLake-v0"
 APART = [
     "multiprocessing",
     pytest.param("ray", marks=pytest.mark.ray),
@@ -28,14 +27,22 @@ APART = [
 ]
 
 
-def run(env, backend: Backend | str = "local", workers: int = 1, rounds: int = 8):
+def run(
+    env,
+    backend: Backend | str = "local",
+    workers: int = 1,
+    rounds: int = 8,
+    method: str = "q_learning",
+    **options,
+):
     """All the numbers that a run leaves behind, but for its timing; and where it stopped."""
-    agent = QLearning(
-        env, seed=77, num_envs=4, sync_every=400, backend=backend, workers=workers, epsilon=0.5
-    )
-    arrays = agent.learn(rounds * 4 * 400).to_arrays()
+    options = {"seed": 77, "num_envs": 4, "sync_every": 400, "epsilon": 0.5, **options}
+    agent = agent_of(method, env, backend=backend, workers=workers, **options)
+    arrays = agent.learn(rounds * 4 * options["sync_every"]).to_arrays()
     del arrays["timing"]
-    return {"q": agent.q, **arrays}, agent._states
+    states = np.zeros(0) if agent.states is None else agent.states
+    tables = {"table": agent._table, "counts": agent._counts, "states": states}
+    return tables | arrays, agent._states
 
 
 def assert_same(mine, reference):
@@ -49,13 +56,46 @@ def assert_same(mine, reference):
 @pytest.fixture(scope="module")
 def reference():
     found = run(LAKE)
-    assert found[0]["q"].any() and len(found[0]["timesteps"]) > 100
+    assert found[0]["table"].any() and len(found[0]["timesteps"]) > 100
     return found
 
 
 @pytest.mark.parametrize("workers", [1, 2, 4])
 def test_every_backend_and_number_of_workers_gives_the_same_numbers(backend, workers, reference):
     assert_same(run(LAKE, backend, workers), reference)
+
+
+SMALL = {"rounds": 3, "sync_every": 250, "epsilon": Linear(1.0, 0.2, 3000)}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_gives_the_same_numbers_on_every_backend(backend, method):
+    reference = run(LAKE, method=method, **SMALL)
+    assert reference[0]["table"].any()
+    remembered = [len(state["memory"][0]) for state in reference[1]]
+    assert any(remembered) is (agent_of(method, LAKE)._method().remembers != 0)
+    assert_same(run(LAKE, backend, workers=2, method=method, **SMALL), reference)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_gives_the_same_numbers_with_any_number_of_workers(method):
+    reference = run(LAKE, method=method, **SMALL)
+    for workers in (2, 3, 4):
+        assert_same(run(LAKE, workers=workers, method=method, **SMALL), reference)
+
+
+SNAKE = {
+    "window": gymnasium.make("rlbook/Snake-v0", observation="window", size=6),  # hashed
+    "features": gymnasium.make("rlbook/Snake-v0", observation="features", size=6),
+}
+
+
+@pytest.mark.parametrize("seen, method", [("window", "q_learning"), ("features", "sarsa_lambda")])
+def test_a_hash_table_is_the_same_on_every_backend(backend, seen, method):
+    options = {"method": method, "table": "hash", **SMALL}
+    reference = run(SNAKE[seen], **options)
+    assert len(reference[0]["states"]) > 50
+    assert_same(run(SNAKE[seen], backend, workers=2, **options), reference)
 
 
 def doomed(marker: Path, call: int):
@@ -101,6 +141,19 @@ def test_an_environment_of_gymnasium_is_replayed_when_its_worker_is_killed(
     assert_same(found, reference)
 
 
+@pytest.mark.parametrize("backend", ["multiprocessing"], indirect=True)
+def test_what_is_remembered_of_an_episode_outlives_a_worker(backend, monkeypatch, tmp_path):
+    """n-step SARSA has learned from none of the last steps when its worker is killed."""
+    marker = tmp_path / "killed"
+    options = {"method": "n_step_sarsa", "rounds": 8, "sync_every": 101}
+    reference = run(LAKE, **options)
+    assert all(state["memory"][0] for state in reference[1])
+    monkeypatch.setattr(table_agent, "Learner", doomed(marker, call=6))
+    found = run(LAKE, backend, workers=2, **options)
+    assert marker.exists()
+    assert_same(found, reference)
+
+
 def drifting():
     """An environment that no worker can import: a ring of five, with wind from its own chance."""
 
@@ -123,9 +176,18 @@ def test_monte_carlo_gives_the_same_numbers_and_plays_elsewhere(backend, tmp_pat
 
     policy = np.random.default_rng(0).dirichlet(np.ones(4), size=16)
     options = {"episodes": 500, "seed": 3, "num_envs": 4}
-    reference = evaluate_policy(LAKE, policy, **options)
-    found = evaluate_policy(make, policy, backend=backend, **options)
+    reference = monte_carlo.evaluate_policy(LAKE, policy, **options)
+    found = monte_carlo.evaluate_policy(make, policy, backend=backend, **options)
     assert np.array_equal(found.values, reference.values, equal_nan=True)
     assert np.array_equal(found.counts, reference.counts)
     players = {path.name for path in tmp_path.iterdir()} - {str(os.getpid())}
     assert bool(players) is (backend.name != "local")
+
+
+def test_td_prediction_gives_the_same_numbers_on_every_backend(backend):
+    walk, policy = "rlbook/RandomWalk-v0", np.zeros(7, int)
+    options = {"runs": 60, "episodes": 20, "n_step": 3, "seed": 3}  # three tasks
+    reference = temporal_difference.evaluate_policy(walk, policy, **options)
+    assert reference.any()
+    found = temporal_difference.evaluate_policy(walk, policy, backend=backend, **options)
+    assert np.array_equal(found, reference)

@@ -14,7 +14,272 @@ from __future__ import annotations
 
 from rlbook.check.exercise import CheckFailed as CheckFailed
 from rlbook.check.exercise import Function
+from rlbook.check.monte_carlo import EXERCISES as MONTE_CARLO
 from rlbook.check.q_learning import EXERCISES
+from rlbook.check.sarsa import EXERCISES as SARSA
+from rlbook.check.snake import EXERCISES as SNAKE
+from rlbook.check.the_problem import EXERCISES as THE_PROBLEM
+
+
+def discounted_return(function: Function) -> None:
+    """Check the return of an episode, Sutton and Barto (2018), equation 3.8.
+
+    Args:
+        function: `(rewards, gamma) -> value`, from float64 (T,), at least one reward: the sum of
+            all, the one that comes k steps after the first multiplied by gamma**k.
+
+    Raises:
+        CheckFailed: it does something else.
+    """
+    THE_PROBLEM["discounted_return"].check(function)
+
+
+def bandit_update(function: Function) -> None:
+    """Check the update of a sample mean, Sutton and Barto (2018), equation 2.3.
+
+    Args:
+        function: `(estimates, counts, action, reward) -> error` that changes `estimates`, float64
+            (A,), in place, at `estimates[action]` alone, so that it becomes the mean of all rewards
+            of this arm. `counts`, int64 (A,), says how many these are, this one included. The error
+            is reward minus old estimate.
+
+    Raises:
+        CheckFailed: it does something else.
+    """
+    THE_PROBLEM["bandit_update"].check(function)
+
+
+def value_iteration_sweep(function: Function) -> None:
+    """Check one sweep of value iteration, Sutton and Barto (2018), equation 4.10.
+
+    Args:
+        function: `(table, values, gamma) -> values`, from a `TransitionTable` and float64 (S,) to
+            new float64 (S,). All states look at the old values; what follows a terminated outcome
+            is worth 0.
+
+    Raises:
+        CheckFailed: it does something else.
+    """
+    THE_PROBLEM["value_iteration_sweep"].check(function)
+
+
+def greedy_policy(function: Function) -> None:
+    """Check the policy that is greedy with respect to state values (equation 4.9).
+
+    Args:
+        function: `(table, values, gamma) -> policy`, from a `TransitionTable` and float64 (S,) to
+            int64 (S,), the best action of each state: the first of equals, as `argmax` does.
+
+    Raises:
+        CheckFailed: it does something else.
+    """
+    THE_PROBLEM["greedy_policy"].check(function)
+
+
+def policy_values(function: Function) -> None:
+    """Check the values of a policy, Sutton and Barto (2018), equation 3.14.
+
+    Args:
+        function: `(table, policy, gamma) -> values`, from a `TransitionTable` and probabilities
+            float64 (S, A) to float64 (S,). Exact, or swept until nothing changes.
+
+    Raises:
+        CheckFailed: it does something else.
+    """
+    THE_PROBLEM["policy_values"].check(function)
+
+
+def my_bandit(make_env: Function) -> None:
+    """Check an environment of your own: a bandit with three arms.
+
+    One pull is an episode. Action a pays 1 with probability 0.2, 0.5 or 0.8, that is where
+    `self.np_random.random()`, drawn once a pull, is below it; otherwise 0. Then it terminates. The
+    observation is always 0, and nothing is ever truncated.
+
+    Args:
+        make_env: a callable, such as your class, that makes a `gymnasium.Env` with observations
+            `Discrete(1)` and actions `Discrete(3)`.
+
+    Raises:
+        CheckFailed: it does something else, or Gymnasium's `check_env` objects.
+    """
+    THE_PROBLEM["my_bandit"].check(make_env)
+
+
+def discounted_returns(function: Function) -> None:
+    """Check the returns of a stretch of experience, Sutton and Barto (2018), equation 3.9.
+
+    Args:
+        function: `(rewards, terminated, last_value, gamma) -> returns`, from float64 (T,) and bool
+            (T,) to float64 (T,). The stretch may hold several episodes: nothing is counted beyond a
+            step that terminated. After the last step comes last_value, unless that terminated too.
+
+    Raises:
+        CheckFailed: it does something else.
+    """
+    MONTE_CARLO["discounted_returns"].check(function)
+
+
+def running_moments(function: Function) -> None:
+    """Check a running mean and sum of squares (Welford, Technometrics 4, 1962).
+
+    Args:
+        function: `(moments, value) -> moments`, from float64 (3,) to a new float64 (3,): how many
+            values there were, their mean, the sum of the squares of their distances from the mean.
+
+    Raises:
+        CheckFailed: it does something else.
+    """
+    MONTE_CARLO["running_moments"].check(function)
+
+
+def glie_policy(function: Function) -> None:
+    """Check a policy that is greedy in the limit with infinite exploration.
+
+    Args:
+        function: `(q, visits) -> probabilities`, from float64 (S, A) and int64 (S, A) to float64
+            (S, A): any action with probability epsilon = 1 / N(s), otherwise the best (the first of
+            equals, as `argmax` does). N(s) counts the visits to a state; where it is 0, epsilon
+            is 1.
+
+    Raises:
+        CheckFailed: it does something else.
+    """
+    MONTE_CARLO["glie_policy"].check(function)
+
+
+def first_visit_action_values(function: Function) -> None:
+    """Check first-visit Monte Carlo estimates of action values, Sutton and Barto, section 5.2.
+
+    Args:
+        function: `(states, actions, rewards, terminated, gamma, num_states, num_actions) -> q`,
+            from int64, int64, float64 and bool (T,), in which whole episodes follow one another, to
+            float64 (S, A): for each pair the mean, over the episodes in which it occurs, of the
+            return that followed its first visit. NaN for a pair that never occurs.
+
+    Raises:
+        CheckFailed: it does something else.
+    """
+    MONTE_CARLO["first_visit_action_values"].check(function)
+
+
+def weighted_importance_sampling(function: Function) -> None:
+    """Check weighted importance sampling, Sutton and Barto (2018), equations 5.3 and 5.6.
+
+    Args:
+        function: `(states, actions, rewards, terminated, policy, behaviour, gamma) -> value`. Whole
+            episodes follow one another in int64, int64, float64 and bool (T,); both policies are
+            float64 (S, A). The value of where episodes begin: the mean of their returns, each
+            weighted by the product of policy / behaviour over its steps; 0 if all weights are 0.
+
+    Raises:
+        CheckFailed: it does something else.
+    """
+    MONTE_CARLO["weighted_importance_sampling"].check(function)
+
+
+def my_dice_game(make_env: Function) -> None:
+    """Check an environment of your own: one turn of the dice game Pig.
+
+    The observation is the number of points, at first 0. Action 0 rolls a die, once, with
+    `self.np_random.integers(1, 7)`. A 1 loses all points (the observation is 0) and terminates; any
+    other number is added, and points above 25 count as 25. Action 1 holds: it pays the points,
+    which stay, and terminates. Everything else pays 0, and nothing is ever truncated.
+
+    Args:
+        make_env: a callable, such as your class, that makes a `gymnasium.Env` with observations
+            `Discrete(26)` and actions `Discrete(2)`.
+
+    Raises:
+        CheckFailed: it does something else, or Gymnasium's `check_env` objects.
+    """
+    MONTE_CARLO["my_dice_game"].check(make_env)
+
+
+def td_update(function: Function) -> None:
+    """Check a TD(0) update of state values, Sutton and Barto (2018), equation 6.2.
+
+    Args:
+        function: `(values, obs, reward, next_obs, terminated, learning_rate, gamma) -> td_error`
+            that changes `values`, float64 (S,), in place, at `values[obs]` alone, and returns the
+            error before learning_rate is applied. What follows a terminated step is worth 0.
+
+    Raises:
+        CheckFailed: it does something else.
+    """
+    SARSA["td_update"].check(function)
+
+
+def sarsa_update(function: Function) -> None:
+    """Check a SARSA update, Sutton and Barto (2018), equation 6.7.
+
+    Args:
+        function: `(q, obs, action, reward, next_obs, next_action, terminated, learning_rate, gamma)
+            -> td_error` that changes `q`, float64 (S, A), in place, at `q[obs, action]` alone. What
+            follows a terminated step is worth 0.
+
+    Raises:
+        CheckFailed: it does something else.
+    """
+    SARSA["sarsa_update"].check(function)
+
+
+def expected_value(function: Function) -> None:
+    """Check the mean of a state's action values under an ε-greedy policy.
+
+    Args:
+        function: `(q, obs, epsilon) -> value`, from float64 (S, A): Σ_a π(a|obs) q[obs, a], where π
+            takes any action with probability epsilon, and otherwise the best.
+
+    Raises:
+        CheckFailed: it does something else.
+    """
+    SARSA["expected_value"].check(function)
+
+
+def expected_sarsa_update(function: Function) -> None:
+    """Check an Expected SARSA update, Sutton and Barto (2018), equation 6.9.
+
+    Args:
+        function: `(q, obs, action, reward, next_obs, terminated, learning_rate, gamma, epsilon) ->
+            td_error` that changes `q`, float64 (S, A), in place, at `q[obs, action]` alone. The
+            policy is ε-greedy in `q`, with this epsilon.
+
+    Raises:
+        CheckFailed: it does something else.
+    """
+    SARSA["expected_sarsa_update"].check(function)
+
+
+def n_step_return(function: Function) -> None:
+    """Check an n-step return, Sutton and Barto (2018), equation 7.1.
+
+    Args:
+        function: `(rewards, last_value, gamma) -> value`, from float64 (n,) and the value of where
+            the n steps led, which is 0 if they led to the end.
+
+    Raises:
+        CheckFailed: it does something else.
+    """
+    SARSA["n_step_return"].check(function)
+
+
+def windy_gridworld(make_env: Function) -> None:
+    """Check a windy gridworld of your own (Sutton and Barto, 2018, example 6.5).
+
+    Seven rows of ten cells, counted row by row from 0, at the top left; row 0 is the top. Episodes
+    begin in cell 30, and reaching cell 37 terminates. Actions are 0 up, 1 right, 2 down, 3 left.
+    The wind lifts whoever leaves a cell by 0, 0, 0, 1, 1, 1, 2, 2, 1, 0 rows, according to its
+    column. Nobody leaves the grid. Every step pays -1, the last one too. Nothing is ever truncated.
+
+    Args:
+        make_env: a callable, such as your class, that makes a `gymnasium.Env` with observations
+            `Discrete(70)` and actions `Discrete(4)`.
+
+    Raises:
+        CheckFailed: it does something else, or Gymnasium's `check_env` objects.
+    """
+    SARSA["windy_gridworld"].check(make_env)
 
 
 def q_learning_update(function: Function) -> None:
@@ -87,3 +352,97 @@ def my_world(make_env: Function) -> None:
         CheckFailed: it does something else, or Gymnasium's `check_env` objects.
     """
     EXERCISES["my_world"].check(make_env)
+
+
+def apple_direction(function: Function) -> None:
+    """Check the direction in which Snake's apple lies.
+
+    Args:
+        function: `(head, apple) -> number` of two cells (row, column), rows counted from the top:
+            3 * (0 above, 1 level, 2 below) + (0 to the left, 1 in line, 2 to the right).
+
+    Raises:
+        CheckFailed: it does something else.
+    """
+    SNAKE["apple_direction"].check(function)
+
+
+def blocked_directions(function: Function) -> None:
+    """Check which directions are blocked for Snake's head.
+
+    Args:
+        function: `(ages) -> blocked`, from a board of ages, int16 (n, n), to int64 (4,): 1 where a
+            wall or a cell of age 2 or more lies to the left, down, right and up of the head, which
+            has the highest age; else 0.
+
+    Raises:
+        CheckFailed: it does something else.
+    """
+    SNAKE["blocked_directions"].check(function)
+
+
+def reachable_cells(function: Function) -> None:
+    """Check a flood fill.
+
+    Args:
+        function: `(ages, row, column) -> number` of cells that can be reached from this one, itself
+            included, by steps to the left, down, right and up through cells of age 1 or less.
+
+    Raises:
+        CheckFailed: it does something else.
+    """
+    SNAKE["reachable_cells"].check(function)
+
+
+def encode_digits(function: Function) -> None:
+    """Check a number made of digits, each in a base of its own.
+
+    Args:
+        function: `(digits, bases) -> number`, from int64 (k,) and (k,). The first digit counts
+            ones, and every other one the product of the bases before its own.
+
+    Raises:
+        CheckFailed: it does something else.
+    """
+    SNAKE["encode_digits"].check(function)
+
+
+def decode_digits(function: Function) -> None:
+    """Check the digits of a number: `encode_digits` backwards.
+
+    Args:
+        function: `(number, bases) -> digits`, from an int and int64 (k,) to int64 (k,).
+
+    Raises:
+        CheckFailed: it does something else.
+    """
+    SNAKE["decode_digits"].check(function)
+
+
+def shaped_rewards(function: Function) -> None:
+    """Check rewards with potential-based shaping (Ng, Harada and Russell, 1999, theorem 1).
+
+    Args:
+        function: `(rewards, potentials, gamma, terminated) -> shaped`, from float64 (T,) and
+            (T + 1,) to float64 (T,): to each reward is added gamma times the potential after the
+            step, less the one before it. After a step that terminated, the potential counts as 0.
+
+    Raises:
+        CheckFailed: it does something else.
+    """
+    SNAKE["shaped_rewards"].check(function)
+
+
+def snake_view(make_view: Function) -> None:
+    """Check a wrapper that shows the board of Snake as one of 144 numbers.
+
+    Args:
+        make_view: `(env) -> environment`, such as a class of `gymnasium.ObservationWrapper`. `env`
+            shows ages; the wrapper shows, and declares, `Discrete(144)`: the blocked directions
+            (see `blocked_directions`) as digits that count 1, 2, 4 and 8, and 16 times the apple's
+            direction (see `apple_direction`).
+
+    Raises:
+        CheckFailed: it does something else.
+    """
+    SNAKE["snake_view"].check(make_view)
