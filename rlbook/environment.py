@@ -91,14 +91,25 @@ class MixedRadix(NamedTuple):
     shape: tuple[int, ...]  # of an observation that is an array; () for a tuple
 
     def __call__(self, obs: Any) -> Any:
-        parts = obs
-        if self.shape:  # the parts are on the last axes
-            obs = np.asarray(obs)
-            parts = np.moveaxis(obs.reshape(*obs.shape[: -len(self.shape)], -1), -1, 0)
         number: Any = 0
-        for part, size in zip(parts, self.sizes, strict=True):
+        for part, size in zip(self.parts(obs), self.sizes, strict=True):
             number = number * size + part
         return number if np.ndim(number) else int(number)
+
+    def parts(self, obs: Any) -> Any:
+        """The parts of an observation, or, for each part, an array with that of many."""
+        if not self.shape:
+            return obs
+        obs = np.asarray(obs)  # the parts are on the last axes
+        return np.moveaxis(obs.reshape(*obs.shape[: -len(self.shape)], -1), -1, 0)
+
+    def allows(self, obs: Any) -> bool:
+        """Whether there is such an observation."""
+        try:
+            pairs = list(zip(self.parts(obs), self.sizes, strict=True))
+            return all(np.all((part >= 0) & (part < size)) for part, size in pairs)
+        except (TypeError, ValueError):
+            return False
 
 
 def numbering(space: gymnasium.Space[Any]) -> Numbering | None:

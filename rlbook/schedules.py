@@ -100,28 +100,6 @@ def check(name: str, source: Any, least: float, most: float) -> float | Schedule
     return source
 
 
-def parse(text: str) -> float | Schedule:
-    """A number, or a schedule, as a command line has it.
-
-    >>> parse("0.1"), parse("linear:1,0.1,100000")
-    (0.1, Linear(start=1.0, end=0.1, steps=100000.0))
-
-    Raises:
-        ValueError: it is neither.
-    """
-    kind, colon, rest = text.partition(":")
-    try:
-        if not colon:
-            return float(text)
-        made: Schedule = KINDS[kind.strip().lower()](*map(float, rest.split(",")))
-        return made
-    except (KeyError, TypeError, ValueError) as error:
-        examples = "0.1, linear:1,0.1,100000, exponential:1,0.1,20000 or harmonic:1,20000"
-        raise ValueError(
-            f"{text!r} is not allowed: a number or a schedule such as {examples}"
-        ) from error
-
-
 def to_plain(source: Any) -> Any:
     """A number as it is, and a schedule as JSON has it."""
     if isinstance(source, Schedule):

@@ -282,6 +282,8 @@ class TableAgent(ABC):
         Raises:
             ValueError: an observation is none of this environment's.
         """
+        if self._number is not None and not self._number.allows(obs):
+            raise ValueError(f"obs={obs!r} is not allowed: parts below {self._number.sizes}")
         asked = np.asarray(obs if self._number is None else self._number(obs))
         if asked.dtype.kind not in "iu" or np.any((asked < 0) | (asked >= self.num_states)):
             raise ValueError(

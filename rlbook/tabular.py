@@ -451,7 +451,7 @@ def _union(
     row_of = {state: row for row, state in enumerate(old.tolist())}
     places = []
     for states in met:
-        for state in states[len(old) :].tolist():
-            row_of.setdefault(state, len(row_of))
-        places.append(np.array([row_of[state] for state in states.tolist()], np.int64))
+        new = states[len(old) :].tolist()  # each copy has the old ones first
+        rows = [row_of.setdefault(state, len(row_of)) for state in new]
+        places.append(np.concatenate([np.arange(len(old)), np.array(rows, np.int64)]))
     return np.array(list(row_of), np.int64), places

@@ -68,7 +68,11 @@ def test_every_backend_and_number_of_workers_gives_the_same_numbers(backend, wor
 SMALL = {"rounds": 3, "sync_every": 250, "epsilon": Linear(1.0, 0.2, 3000)}
 
 
-@pytest.mark.parametrize("method", METHODS)
+# Q-learning is what all the tests above ran; and what comes of n steps travels in one way.
+OTHERS = [method for method in METHODS if method not in ("q_learning", "n_step_expected_sarsa")]
+
+
+@pytest.mark.parametrize("method", OTHERS)
 def test_every_method_gives_the_same_numbers_on_every_backend(backend, method):
     reference = run(LAKE, method=method, **SMALL)
     assert reference[0]["table"].any()

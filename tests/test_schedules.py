@@ -71,29 +71,6 @@ def test_numbers_of_numpy_become_plain_ones():
     assert schedules.from_plain(json.loads(json.dumps(schedules.to_plain(schedule)))) == schedule
 
 
-@pytest.mark.parametrize(
-    "text, expected",
-    [
-        ("0.1", 0.1), ("1e-3", 1e-3), ("1", 1.0), ("linear:1,0.1,100000", Linear(1, 0.1, 100_000)),
-        ("Exponential: 1, 0.1, 2e4", Exponential(1, 0.1, 20_000)),
-        ("harmonic:0.1,50000", Harmonic(0.1, 50_000)),
-    ],
-)  # fmt: skip
-def test_a_command_line_says_it_in_words(text, expected):
-    assert schedules.parse(text) == expected
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "fast", "cosine:1,0", "linear", "linear:", "linear:1", "linear:1,0,10,2", "linear:1,0,0",
-     "harmonic:1,-5", "harmonic:1;5", "exponential:1,0,nan", ":1,2"],
-)  # fmt: skip
-def test_what_a_command_line_may_not_say(text):
-    with pytest.raises(ValueError, match="is not allowed: a number or a schedule such as") as error:
-        schedules.parse(text)
-    assert str(error.value).startswith(repr(text)) and "\n" not in str(error.value)
-
-
 @pytest.mark.parametrize("bad", [0, -1.0, float("inf"), float("nan"), "ten", None, True])
 @pytest.mark.parametrize("kind, name", [(Linear, "steps"), (Exponential, "half_life")])
 def test_a_length_is_a_number_above_0(kind, name, bad):

@@ -461,3 +461,11 @@ def test_a_file_cannot_have_a_module_imported(model, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="give env="):
         QLearning.load(path)
     assert QLearning.load(path, env=LAKE).timesteps == 300
+
+
+@pytest.mark.parametrize("obs", [(5, 20, 1), (-1, 3, 0), (5, 3), 7, "hit", (5, 3, None)])
+def test_an_observation_of_several_parts_is_checked(obs):
+    agent = QLearning("Blackjack-v1")
+    assert agent.predict((14, 10, 0)) == 0
+    with pytest.raises(ValueError, match=r"^obs="):
+        agent.predict(obs)
