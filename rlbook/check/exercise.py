@@ -175,7 +175,7 @@ class FunctionExercise(Exercise):
             elif _same(before, after) and not _same(before, right):
                 return (
                     f"your function leaves {name} as it is. Change it in place, as in"
-                    f" {name}[obs, action] += …; {name} = {name} + … makes a new array instead"
+                    f" {name}[…] += …; {name} = {name} + … makes a new array instead"
                 )
             elif after.shape == right.shape and (
                 strays := _cells((after != before) & (right == before))
