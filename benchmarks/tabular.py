@@ -46,8 +46,8 @@ def methods(quick: bool) -> list[Row]:
                     "peer, updates/s": Spread.of(peer).median,
                 },
                 Target(100, at_least=True),
-                "Both sides run `rlbook.tabular.make_loop` with the same rules. The peer's world is "
-                "Gymnasium's, which draws its chance from NumPy's generator.",
+                "Both sides run `rlbook.tabular.make_loop` with the same rules; the peer's world "
+                "is Gymnasium's, which draws its chance from NumPy's generator.",
             )
         )
     return rows
