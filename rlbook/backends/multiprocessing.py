@@ -171,7 +171,10 @@ class MultiprocessingGroup(Group):
         self.check_index(index)
         worker = self._workers[index]
         future: Future[Any] = Future()
-        worker.await_in_background(worker.send(method, args, future))
+        try:
+            worker.await_in_background(worker.send(method, args, future))
+        except WorkerLost as lost:  # it was given up before: the Future says so, as if it were now
+            future.set_exception(lost)
         return future
 
     def close(self) -> None:

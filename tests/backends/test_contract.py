@@ -543,6 +543,9 @@ def test_all_who_wait_for_a_worker_that_is_given_up_learn_of_it(fragile: Backend
     for future in futures:
         with pytest.raises(WorkerLost, match="worker 0"):
             future.result(60)
+    # Whoever comes later gets a Future too. On Spark a worker is a value, and its last one is left.
+    error = group.submit(0, "add", 1).exception(60)
+    assert error is None if fragile.name == "spark" else isinstance(error, WorkerLost)
     group.close()
 
 
