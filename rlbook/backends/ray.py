@@ -243,7 +243,12 @@ class RayGroup(Group):
     def submit(self, index: int, method: str, *args: Any) -> Future[Any]:
         self.check_index(index)
         worker = self._workers[index]
-        return worker.follow(worker.send("call", self._pack(method, args)))
+        try:
+            return worker.follow(worker.send("call", self._pack(method, args)))
+        except WorkerLost as lost:  # it was given up before: the Future says so, as if it were now
+            future: Future[Any] = Future()
+            future.set_exception(lost)
+            return future
 
     def close(self) -> None:
         for worker in self._workers:
