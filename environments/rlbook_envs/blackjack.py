@@ -22,6 +22,7 @@ thousand outcomes for each state in the transition table.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -180,6 +181,7 @@ def hand(state: int) -> Hand:
     return Hand(player + 22, dealer + 1, False, False, True)
 
 
+@cache
 def dealer_totals(total: int, usable: int) -> NDArray[np.float64]:
     """With which chances the dealer ends on 17, 18, 19, 20, 21, or above; (6,) float64."""
     if total >= 17:

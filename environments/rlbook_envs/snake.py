@@ -42,7 +42,7 @@ from numpy.typing import NDArray
 from rlbook_envs.chance import random_bits, uniform
 from rlbook_envs.compiled import rule
 from rlbook_envs.scene import Scene
-from rlbook_envs.world import World, WorldEnv, WorldVectorEnv
+from rlbook_envs.world import World, WorldEnv, WorldVectorEnv, store_cells
 
 LEFT, DOWN, RIGHT, UP = 0, 1, 2, 3
 FREE, APPLE = 0, -1
@@ -255,6 +255,7 @@ def snake(size: int = 10, observation: str = "ages") -> World:
         text=text,
         picture=picture,
         blank=np.zeros(size * size + 2, np.int16),
+        store=store_cells,
         space=space,
         observe=observe,
         fps=10,

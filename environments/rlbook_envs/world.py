@@ -39,6 +39,13 @@ def store_row(states, row, state):  # type: ignore[no-untyped-def]
     states[row] = state
 
 
+@rule
+def store_cells(states, row, state):  # type: ignore[no-untyped-def]
+    """`store_row` where a state is an array. To assign it whole takes two seconds to compile."""
+    for cell in range(len(state)):
+        states[row, cell] = state[cell]
+
+
 @dataclass(frozen=True, eq=False)
 class World:
     """The rules of a world, and what others must know to use them.
