@@ -14,20 +14,31 @@ Whoever uses a backend sees only what is in this file:
 ...     group.call("add", 1)                        # every worker, same arguments
 ...     group.map("add", [(5,), (7,)])              # every worker, its own arguments
 ...     group.submit(1, "add", 2).result()          # one worker; a Future at once
+...     kept = group.submit(1, "add", 0, keep=True)  # a Future of a Ref: the value stays there
+...     group.submit(0, "add", kept.result()).result()
 [11, 12]
 [16, 19]
 21
+37
 
 The rules, which are the same everywhere, and which `tests/backends` holds every backend to:
 
-* Calls to one worker run one at a time, in the order in which they were made.
+* Calls to one worker run one at a time, in the order in which they were made. One that has not
+  begun can be cancelled by its Future. When `max_pending` calls to a worker have no answer yet,
+  `submit` waits until one has: whoever submits faster than workers work cannot fill the memory.
 * Arguments and results are values: nothing that a worker keeps is shared with its caller. NumPy
   arrays arrive read-only, so that an engine may hand them over without copying; copy to change.
 * A worker's exception is raised where its result is asked for, with its type and message, and with
   the worker's own traceback as its cause. The worker lives on.
-* A worker whose process dies is built again from its last snapshot (its pickle) and the calls since
-  then; the call that it died in is run again. So each call counts exactly once. A worker that
-  has died `max_restarts` times is given up, and all who wait for it get `WorkerLost`.
+* What was `put`, or kept where it was made (`keep=True`), is a `Ref`, and may stand for an
+  argument. It lives until nobody holds it and no restart needs it. Refs are numbered, and a Future
+  says in `versions` which its call was given: so a result tells which weights it was made with.
+* A worker whose process dies is built again from its last snapshot and the calls since then; the
+  call that it died in is run again. So each call counts exactly once. A worker that has died
+  `max_restarts` times is given up, and all who wait for it get `WorkerLost`.
+* A snapshot is the worker's pickle; or, if it has the methods `get_state` and `set_state`, what
+  `get_state()` returns, which a newly constructed worker is then given.
+* A worker computes with one thread, unless `resources={"threads": …}` says otherwise.
 * Every wait ends: after `timeout` seconds (`DEFAULT_TIMEOUT`, unless told) comes a `TimeoutError`.
 
 To add an engine, write a `Backend` and a `Group`, name it in `BACKENDS`, and run the tests on it.
@@ -38,11 +49,13 @@ from __future__ import annotations
 import atexit
 import importlib
 import io
+import itertools
 import pickle
 import struct
+import threading
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from time import monotonic
@@ -63,18 +76,19 @@ BACKENDS = {
     "spark": ("rlbook.backends.spark", "Spark"),
 }
 
-# One number-crunching thread a worker: several that use all cores each would only get in one
-# another's way.
-ONE_THREAD = dict.fromkeys(
-    (
-        "OMP_NUM_THREADS",
-        "OPENBLAS_NUM_THREADS",
-        "MKL_NUM_THREADS",
-        "VECLIB_MAXIMUM_THREADS",
-        "NUMBA_NUM_THREADS",
-    ),
-    "1",
-)
+
+
+def threads(number: float) -> dict[str, str]:
+    """Environment variables that give numerical libraries so many threads (torch heeds OMP's).
+
+    A worker has one, unless told otherwise: several that use all cores each would only get in one
+    another's way.
+    """
+    libraries = ("OMP_NUM", "OPENBLAS_NUM", "MKL_NUM", "VECLIB_MAXIMUM", "NUMBA_NUM")
+    return {f"{library}_THREADS": str(int(number)) for library in libraries}
+
+
+ONE_THREAD = threads(1)
 
 
 def get(backend: str | Backend = "local", **options: Any) -> Backend:
@@ -100,6 +114,17 @@ def get(backend: str | Backend = "local", **options: Any) -> Backend:
     return made
 
 
+# How many calls to one worker may wait for an answer before `submit` waits too.
+MAX_PENDING = 1024
+
+# What `launch(resources=…)` understands.
+RESOURCES = {
+    "threads": "threads for numerical libraries; a whole number from 1",
+    "cpus": "processors that the engine sets aside for each worker; from 0",
+    "gpus": "the same for GPUs; below 1, workers share one",
+}
+
+
 class WorkerLost(RuntimeError):
     """A worker's process died more often than `max_restarts` allows."""
 
@@ -109,20 +134,36 @@ class Ref:
 
     It may stand for any argument of a call (not inside a list or dict), and lives until nobody
     holds it.
+
+    Attributes:
+        version: the first Ref of a backend has 1, the next 2, and so on.
     """
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
+        self.version = backend.next_version()
 
     def __reduce__(self) -> Any:
         raise TypeError("a Ref can only be an argument of a call, not a part of one")
 
 
+class CallFuture(Future[Any]):
+    """The standard library's Future, which also knows what its call was given.
+
+    Attributes:
+        versions: of the Refs among the arguments, in their order.
+    """
+
+    versions: tuple[int, ...] = ()
+
+
 class Group(ABC):
     """Workers that were launched together. `len(group)` is how many."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, max_pending: int = MAX_PENDING) -> None:
         self.size = size
+        self.max_pending = max_pending
+        self._room = [threading.BoundedSemaphore(max_pending) for _ in range(size)]
 
     def __len__(self) -> int:
         return self.size
@@ -144,13 +185,40 @@ class Group(ABC):
         futures = [self.submit(i, method, *args) for i, args in enumerate(arguments)]
         return gather(futures, method, timeout)
 
-    @abstractmethod
-    def submit(self, index: int, method: str, *args: Any) -> Future[Any]:
+    def submit(self, index: int, method: str, *args: Any, keep: bool = False) -> CallFuture:
         """Call a method of one worker; a Future at once.
+
+        Args:
+            keep: the Future is of a Ref: the result stays where it was made, and any worker of this
+                backend may be given it without its passing through here.
 
         Raises:
             IndexError: there is no worker of that index.
+            TimeoutError: the worker had `max_pending` calls to answer, and answered none of them
+                for `DEFAULT_TIMEOUT` seconds.
         """
+        self.check_index(index)
+        room = self._room[index]
+        if not room.acquire(timeout=DEFAULT_TIMEOUT):
+            raise TimeoutError(
+                f"worker {index} has {self.max_pending} calls to answer, and answered none for "
+                f"{DEFAULT_TIMEOUT:g} seconds"
+            )
+        future = CallFuture()
+        future.versions = tuple(arg.version for arg in args if isinstance(arg, Ref))
+        future.add_done_callback(lambda _: room.release())
+        try:
+            self._submit(index, method, args, keep, future)
+        except BaseException:
+            future.cancel()
+            raise
+        return future
+
+    @abstractmethod
+    def _submit(
+        self, index: int, method: str, args: tuple[Any, ...], keep: bool, future: CallFuture
+    ) -> None:
+        """Begin what `submit` promises; `future` is the one that it returns."""
 
     @abstractmethod
     def close(self) -> None:
@@ -174,14 +242,28 @@ class Backend(ABC):
     parallel = True  # whether workers compute at the same time
 
     def __init__(self) -> None:
+        self._versions = itertools.count(1)
         _open_backends.add(self)
 
+    def next_version(self) -> int:
+        """The number of the next Ref."""
+        return next(self._versions)
+
     @abstractmethod
-    def launch(self, worker_class: Callable[..., Any], n: int, *args: Any) -> Group:
+    def launch(
+        self,
+        worker_class: Callable[..., Any],
+        n: int,
+        *args: Any,
+        resources: Mapping[str, float] | None = None,
+    ) -> Group:
         """Build `worker_class(index, *args)` for index 0 … n-1, each where it will live.
 
+        Args:
+            resources: what each worker gets, by the names in `RESOURCES`.
+
         Raises:
-            ValueError: n is below 1.
+            ValueError: n is below 1, or a resource is not one of those, or cannot be had.
             Exception: what a constructor raised.
         """
 
@@ -249,8 +331,13 @@ def pickled(value: Any) -> tuple[bytes, list[memoryview]]:
 
 def joined(stream: bytes, parts: list[memoryview]) -> bytes:
     """What `pickled` gave as one, in the layout of `pack`."""
+    return b"".join(pieces(stream, parts))
+
+
+def pieces(stream: bytes, parts: list[memoryview]) -> list[bytes | memoryview]:
+    """What `joined` joins."""
     if not parts:
-        return _HEADER.pack(0, len(stream)) + stream
+        return [_HEADER.pack(0, len(stream)), stream]
     lengths = struct.pack(f"<{len(parts)}Q", *(part.nbytes for part in parts))
     out: list[bytes | memoryview] = [_HEADER.pack(len(parts), len(stream)), lengths, stream]
     position = sum(map(len, out))
@@ -258,7 +345,7 @@ def joined(stream: bytes, parts: list[memoryview]) -> bytes:
         padding = -position % 64
         out += [bytes(padding), part]
         position += padding + part.nbytes
-    return b"".join(out)
+    return out
 
 
 class _Pickler(cloudpickle.Pickler):
@@ -288,6 +375,23 @@ _PLAIN = frozenset((type(None), bool, int, float, str, bytes))
 
 def _is_plain(value: Any) -> bool:
     return type(value) in _PLAIN or (type(value) is tuple and all(map(_is_plain, value)))
+
+
+def freeze(worker: Any) -> bytes:
+    """A worker's snapshot. Its arrays lie within, so that after `thaw` they can be written to."""
+    if hasattr(worker, "get_state") and hasattr(worker, "set_state"):
+        return cloudpickle.dumps((False, worker.get_state()), protocol=5)
+    return cloudpickle.dumps((True, worker), protocol=5)
+
+
+def thaw(snapshot: bytes, build: Callable[[], Any]) -> Any:
+    """The worker again. `build` constructs one, for those that have `set_state`."""
+    whole, state = pickle.loads(snapshot)
+    if whole:
+        return state
+    worker = build()
+    worker.set_state(state)
+    return worker
 
 
 class Outcome(NamedTuple):
@@ -371,13 +475,29 @@ def gather(futures: Sequence[Future[Any]], what: str, timeout: float) -> list[An
 
 def late(index: int, what: str, timeout: float) -> TimeoutError:
     """The error of a worker that has not answered in time."""
-    return TimeoutError(f"worker {index} had not answered {what}() after {timeout:g} seconds")
+    return TimeoutError(
+        f"worker {index} had not answered {what}() after {timeout:g} seconds; if it only needs "
+        "more, pass a longer timeout, and if it hangs, close the backend, which ends it"
+    )
 
 
 def check_workers(n: int) -> None:
     """Raise the ValueError of `Backend.launch`."""
     if not isinstance(n, int) or n < 1:
         raise ValueError(f"n={n!r} is not allowed: at least 1 worker")
+
+
+def check_resources(resources: Mapping[str, float] | None) -> dict[str, float]:
+    """The resources, with one thread if none were asked for; or raise `launch`'s ValueError."""
+    given = {"threads": 1, **(resources or {})}
+    for name, amount in given.items():
+        if name not in RESOURCES:
+            raise ValueError(f"resources[{name!r}] is not allowed: {', '.join(RESOURCES)}")
+        number = isinstance(amount, int | float) and not isinstance(amount, bool)
+        whole = name == "threads"
+        if not number or not amount >= whole or (whole and amount != int(amount)):
+            raise ValueError(f"resources[{name!r}]={amount!r} is not allowed: {RESOURCES[name]}")
+    return given
 
 
 def missing_package(package: str, extra: str) -> ModuleNotFoundError:

@@ -7,94 +7,123 @@ closed. It starts as a fresh interpreter that never runs the driver's script, so
 
 from __future__ import annotations
 
-import mmap
 import os
-import pickle
 import signal
 import threading
 import time
-from collections import OrderedDict
+from collections import deque
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
-import cloudpickle
+import numpy as np
 
-from rlbook.backends import attempt, pack_outcome, unpack
+from rlbook.backends import attempt, freeze, pack, pack_outcome, pickled, pieces, thaw, unpack
+from rlbook.backends.segments import SEGMENT_BYTES, Located, Pool, Segment, look_at
 
-# What the driver asks: make the worker, call it, call it again after a restart (nobody waits for
-# the answer any more), send its pickle.
-BUILD, RESTORE, CALL, REPLAY, SNAPSHOT = "build", "restore", "call", "replay", "snapshot"
+# What the driver asks, in a message's last byte: make the worker; make it from a snapshot; call it;
+# call it again after a restart, when nobody waits for the answer any more; send a snapshot. And
+# what either side says: that it has let go of the other's segments, which needs no answer.
+BUILD, RESTORE, CALL, REPLAY, SNAPSHOT, LET_GO = b"B", b"R", b"C", b"P", b"S", b"L"
 
 
-class Shipped(NamedTuple):
-    """Stands for an argument that lies in a file: the worker gets the value instead."""
+class Kept(NamedTuple):
+    """Stands for a result that stays where it was made."""
 
-    path: str
+    located: Located
 
 
 def main(descriptor: int) -> None:
     """Serve the worker at the other end of the pipe until it is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
     threading.Thread(target=_die_with, args=(os.getppid(),), daemon=True).start()
-    connection = Connection(descriptor)
-    values = _Values()
-    worker = None
-    while True:
+    child = _Child(Connection(descriptor))
+    while child.serve_one():
+        pass
+
+
+class _Child:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._worker: Any = None
+        self._blueprint: Any = None
+        self._pool: Pool | None = None
+        self._lent: dict[str, deque[Segment]] = {}  # ours that the driver looks at
+        self._let_go: deque[str] = deque()  # the driver's that we looked at
+
+    def serve_one(self) -> bool:
+        """Deal with one message. False: there will be no more."""
         try:
-            kind, *content = unpack(connection.recv_bytes())
+            message = self._connection.recv_bytes()
         except (EOFError, OSError):
-            return
+            return False
+        kind = message[-1:]
+        if kind == LET_GO:
+            for path in unpack(message):
+                self._lent[path].popleft().release()
+            return True
+        outcome = attempt(self._act, kind, message)
+        del message
+        try:
+            if kind != REPLAY:
+                self._answer(pack_outcome(outcome, self._sealed))
+        except OSError:  # the driver closed its end
+            return False
+        return True
+
+    def _act(self, kind: bytes, message: bytes) -> Any:
+        content = self.received(unpack(message))
         if kind == BUILD:
-            outcome = attempt(_build, content[0], values)
-            worker, outcome = outcome.value, outcome._replace(value=None)
+            self._blueprint, directories = content
+            self._pool = Pool(directories, str(os.getpid()))
+            self._worker = self._build()
         elif kind == RESTORE:
-            outcome = attempt(pickle.loads, content[0])
-            worker, outcome = outcome.value, outcome._replace(value=None)
+            self._blueprint, directories, snapshot = content
+            self._pool = Pool(directories, str(os.getpid()))
+            self._worker = thaw(snapshot, self._build)
         elif kind == SNAPSHOT:
-            # The arrays within the pickle, so that the worker can write to them again.
-            outcome = attempt(cloudpickle.dumps, worker, 5)
+            return np.frombuffer(freeze(self._worker), np.uint8)
         else:
-            method, args = content
-            outcome = attempt(_call, worker, method, args, values)
-        if kind != REPLAY:
-            try:
-                connection.send_bytes(pack_outcome(outcome))
-            except OSError:  # the driver closed its end
-                return
+            method, args, keep = content
+            result = getattr(self._worker, method)(*map(self.received, args))
+            return self._keep(result) if keep and kind == CALL else result
+        return None
+
+    def _build(self) -> Any:
+        worker_class, index, args = unpack(self._blueprint)
+        return worker_class(index, *map(self.received, args))
+
+    def received(self, value: Any) -> Any:
+        """What the driver sent, also if it lies in a segment."""
+        return look_at(value, self._let_go.append) if type(value) is Located else value
+
+    def _sealed(self, value: Any) -> bytes:
+        """An answer as bytes; if it is large, it is left in a segment."""
+        stream, buffers = pickled(value)
+        parts = pieces(stream, buffers)
+        if self._pool is None or sum(map(len, parts)) < SEGMENT_BYTES:
+            return b"".join(parts)
+        segment = self._pool.write(parts)
+        self._lent.setdefault(segment.path, deque()).append(segment)
+        return pack(segment.located)
+
+    def _keep(self, value: Any) -> Kept:
+        """Leave the result in a segment that the driver owns from now on."""
+        assert self._pool is not None
+        segment = self._pool.store(value)
+        segment.forget()
+        return Kept(segment.located)
+
+    def _answer(self, message: bytes) -> None:
+        paths = _all_of(self._let_go)
+        if paths:
+            self._connection.send_bytes(pack(paths) + LET_GO)
+        self._connection.send_bytes(message + CALL)
 
 
-def _build(blueprint: bytes, values: _Values) -> Any:
-    worker_class, index, args = unpack(blueprint)
-    return worker_class(index, *values.of(args))
-
-
-def _call(worker: Any, method: str, args: tuple[Any, ...], values: _Values) -> Any:
-    return getattr(worker, method)(*values.of(args))
-
-
-class _Values:
-    """The values of `Shipped` arguments; the last few stay mapped, as they come again and again."""
-
-    def __init__(self, keep: int = 4) -> None:
-        self._keep = keep
-        self._loaded: OrderedDict[str, Any] = OrderedDict()
-
-    def of(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        return tuple(self._load(a.path) if isinstance(a, Shipped) else a for a in args)
-
-    def _load(self, path: str) -> Any:
-        if path not in self._loaded:
-            self._loaded[path] = unpack(mapped(path))
-            while len(self._loaded) > self._keep:
-                self._loaded.popitem(last=False)
-        self._loaded.move_to_end(path)
-        return self._loaded[path]
-
-
-def mapped(path: str) -> memoryview:
-    """A file's contents without reading them: all processes see the same memory."""
-    with open(path, "rb") as file:
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+def _all_of(line: deque[Any]) -> Sequence[Any]:
+    """What is in a line that others may lengthen meanwhile; it is taken out."""
+    return tuple(line.popleft() for _ in range(len(line)))
 
 
 def _die_with(parent: int) -> None:

@@ -6,19 +6,22 @@ what would not travel fails here first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from rlbook.backends import (
     DEFAULT_TIMEOUT,
     Backend,
+    CallFuture,
     Group,
+    Outcome,
     Ref,
     attempt,
+    check_resources,
     check_workers,
     pack,
     pack_outcome,
+    settle,
     unpack,
     unpack_outcome,
 )
@@ -30,9 +33,16 @@ class Local(Backend):
     name = "local"
     parallel = False
 
-    def launch(self, worker_class: Callable[..., Any], n: int, *args: Any) -> Group:
+    def launch(
+        self,
+        worker_class: Callable[..., Any],
+        n: int,
+        *args: Any,
+        resources: Mapping[str, float] | None = None,
+    ) -> Group:
         check_workers(n)
-        return LocalGroup([worker_class(index, *travelled(args)) for index in range(n)])
+        check_resources(resources)  # there are only this process's
+        return LocalGroup(self, [worker_class(index, *travelled(args)) for index in range(n)])
 
     def put(self, value: Any) -> Ref:
         return LocalRef(self, unpack(pack(value)))
@@ -57,19 +67,20 @@ class LocalRef(Ref):
 class LocalGroup(Group):
     """The workers, in a list."""
 
-    def __init__(self, workers: list[Any]) -> None:
+    def __init__(self, backend: Local, workers: list[Any]) -> None:
         super().__init__(len(workers))
+        self.backend = backend
         self.workers = workers
 
-    def submit(self, index: int, method: str, *args: Any) -> Future[Any]:
-        self.check_index(index)
+    def _submit(
+        self, index: int, method: str, args: tuple[Any, ...], keep: bool, future: CallFuture
+    ) -> None:
+        future.set_running_or_notify_cancel()
         outcome = attempt(lambda: getattr(self.workers[index], method)(*travelled(args)))
-        future: Future[Any] = Future()
-        try:
-            future.set_result(unpack_outcome(pack_outcome(outcome)).unwrap())
-        except Exception as error:
-            future.set_exception(error)
-        return future
+        outcome = unpack_outcome(pack_outcome(outcome))
+        if keep and outcome.error is None:
+            outcome = Outcome(LocalRef(self.backend, outcome.value))
+        settle(future, outcome)
 
     def close(self) -> None:
         self.workers = []

@@ -14,7 +14,6 @@ import contextlib
 import os
 import queue
 import select
-import shutil
 import socket
 import subprocess
 import sys
@@ -23,7 +22,7 @@ import threading
 import warnings
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from math import inf
 from multiprocessing.connection import Connection
@@ -33,25 +32,42 @@ from typing import Any
 
 from rlbook.backends import (
     DEFAULT_TIMEOUT,
-    ONE_THREAD,
+    MAX_PENDING,
     Backend,
+    CallFuture,
     Group,
     Outcome,
     Ref,
     WorkerLost,
+    check_resources,
     check_workers,
     gather,
     late,
     pack,
+    pickled,
+    pieces,
     settle,
+    threads,
     unpack,
     unpack_outcome,
 )
-from rlbook.backends.child import BUILD, CALL, REPLAY, RESTORE, SNAPSHOT, Shipped
+from rlbook.backends.child import BUILD, CALL, LET_GO, REPLAY, RESTORE, SNAPSHOT, Kept
+from rlbook.backends.segments import (
+    SEGMENT_BYTES,
+    Located,
+    Pool,
+    Segment,
+    look_at,
+    remove_all_of,
+)
+from rlbook.backends.slots import own_directory
 
 # A call is sent before the one ahead of it is done only while the pipe's buffer surely holds both:
 # otherwise `submit` would wait for the worker.
 SEND_AHEAD_BYTES = 32 * 1024
+
+# A journal that holds more than this, and twice as much as a snapshot, is replaced by one.
+JOURNAL_BYTES = 256 * 2**20
 
 START_CHILD = "import sys; from rlbook.backends.child import main; main(int(sys.argv[1]))"
 
@@ -61,38 +77,56 @@ class Multiprocessing(Backend):
 
     Args:
         max_restarts: how often a worker whose process died is built again before `WorkerLost`.
-        snapshot_every: a worker's pickle is fetched after this many calls, so that a restart
-            repeats at most these.
+        snapshot_every: a worker's snapshot is fetched after this many calls, so that a restart
+            repeats at most these. Sooner, if what was sent in them takes much memory.
+        max_pending: how many calls to a worker may wait for an answer before `submit` waits too.
     """
 
     name = "multiprocessing"
 
-    def __init__(self, max_restarts: int = 3, snapshot_every: int = 64) -> None:
+    def __init__(
+        self, max_restarts: int = 3, snapshot_every: int = 64, max_pending: int = MAX_PENDING
+    ) -> None:
         if os.name != "posix":
             raise RuntimeError("backend='multiprocessing' needs Linux, macOS or WSL")
         super().__init__()
         self.max_restarts = max_restarts
         self.snapshot_every = snapshot_every
+        self.max_pending = max_pending
         self._groups: weakref.WeakSet[MultiprocessingGroup] = weakref.WeakSet()
         self._tasks: MultiprocessingGroup | None = None
-        self._directory: Path | None = None
-        self._shipped = 0
+        self._owned: list[tempfile.TemporaryDirectory[str]] = []
+        self._pool: Pool | None = None
 
-    def launch(self, worker_class: Callable[..., Any], n: int, *args: Any) -> MultiprocessingGroup:
+    @property
+    def directories(self) -> list[str]:
+        """Where segments lie: in memory where there is some, and else on disk."""
+        if not self._owned:
+            self._owned = [own_directory("/dev/shm")] if os.access("/dev/shm", os.W_OK) else []
+            self._owned.append(own_directory())
+        return [each.name for each in self._owned]
+
+    @property
+    def pool(self) -> Pool:
+        """The driver's own segments."""
+        if self._pool is None:
+            self._pool = Pool(self.directories, str(os.getpid()))
+        return self._pool
+
+    def launch(
+        self,
+        worker_class: Callable[..., Any],
+        n: int,
+        *args: Any,
+        resources: Mapping[str, float] | None = None,
+    ) -> MultiprocessingGroup:
         check_workers(n)
-        group = MultiprocessingGroup(self, worker_class, n, args)
+        group = MultiprocessingGroup(self, worker_class, n, args, check_resources(resources))
         self._groups.add(group)
         return group
 
-    def put(self, value: Any) -> FileRef:
-        if self._directory is None:
-            # Shared memory where there is some: a file that never touches a disk.
-            memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-            self._directory = Path(tempfile.mkdtemp(prefix=f"rlbook-{os.getpid()}-", dir=memory))
-        self._shipped += 1
-        path = self._directory / str(self._shipped)
-        path.write_bytes(pack(value))
-        return FileRef(self, path)
+    def put(self, value: Any) -> SegmentRef:
+        return SegmentRef(self, self.pool.store(value))
 
     def run(
         self, function: Callable[[Any], Any], items: Iterable[Any], timeout: float = DEFAULT_TIMEOUT
@@ -106,10 +140,10 @@ class Multiprocessing(Backend):
     def close(self) -> None:
         for group in list(self._groups):
             group.close()
-        self._tasks = None
-        if self._directory is not None:
-            shutil.rmtree(self._directory, ignore_errors=True)
-            self._directory = None
+        self._tasks = self._pool = None
+        for directory in self._owned:
+            directory.cleanup()
+        self._owned = []
 
 
 class _Tasks:
@@ -122,18 +156,13 @@ class _Tasks:
         return unpack(code)(item)
 
 
-class FileRef(Ref):
-    """A value in a file, which goes when nobody holds this any more."""
+class SegmentRef(Ref):
+    """A value in a segment, which is used again when nobody holds this any more."""
 
-    def __init__(self, backend: Multiprocessing, path: Path) -> None:
+    def __init__(self, backend: Multiprocessing, segment: Segment) -> None:
         super().__init__(backend)
-        self.path = path
-        weakref.finalize(self, _remove, path)
-
-
-def _remove(path: Path) -> None:
-    with contextlib.suppress(OSError):
-        path.unlink()
+        self.segment = segment
+        weakref.finalize(self, segment.release_soon).atexit = False
 
 
 class MultiprocessingGroup(Group):
@@ -145,10 +174,13 @@ class MultiprocessingGroup(Group):
         worker_class: Callable[..., Any],
         size: int,
         args: tuple[Any, ...],
+        resources: dict[str, float],
     ) -> None:
-        super().__init__(size)
-        self._workers = [_Worker(backend, worker_class, i, args) for i in range(size)]
+        super().__init__(size, backend.max_pending)
+        self._workers: list[_Worker] = []
         try:
+            for index in range(size):
+                self._workers.append(_Worker(backend, worker_class, index, args, resources))
             gather([worker.build() for worker in self._workers], "__init__", DEFAULT_TIMEOUT)
         except BaseException:
             self.close()
@@ -167,15 +199,14 @@ class MultiprocessingGroup(Group):
                 raise late(index, method, timeout)
         return [call.outcome.unwrap() for call in calls if call.outcome]
 
-    def submit(self, index: int, method: str, *args: Any) -> Future[Any]:
-        self.check_index(index)
+    def _submit(
+        self, index: int, method: str, args: tuple[Any, ...], keep: bool, future: CallFuture
+    ) -> None:
         worker = self._workers[index]
-        future: Future[Any] = Future()
         try:
-            worker.await_in_background(worker.send(method, args, future))
+            worker.await_in_background(worker.send(method, args, keep, future))
         except WorkerLost as lost:  # it was given up before: the Future says so, as if it were now
-            future.set_exception(lost)
-        return future
+            settle(future, Outcome(error=lost))
 
     def close(self) -> None:
         for worker in self._workers:
@@ -187,18 +218,32 @@ class MultiprocessingGroup(Group):
 class _Call:
     """A message to a worker, and who waits for its answer."""
 
-    def __init__(self, kind: str, *content: Any, holds: tuple[Any, ...] = ()) -> None:
+    def __init__(self, kind: bytes, message: bytes, segments: Sequence[Segment] = ()) -> None:
         self.kind = kind
-        self.content = content
-        self.message = pack((kind, *content))
-        self.holds = holds  # the Refs in it: their files stay while the call may be sent again
+        self.message = message
+        self.segments = segments  # that the message names; held while it may be sent again
         self.outcome: Outcome | None = None
         self.future: Future[Any] | None = None  # fulfilled too, if there is one
+
+    @property
+    def nbytes(self) -> int:
+        """How much memory it holds."""
+        return len(self.message) + sum(segment.nbytes for segment in self.segments)
 
     def answer(self, outcome: Outcome) -> None:
         """Give the outcome to whoever waits."""
         self.outcome = outcome
         settle(self.future, outcome)
+
+    def without_outcome(self) -> _Call:
+        """The message alone, for the journal: what came of it may be large."""
+        return _Call(self.kind, self.message, self.segments)
+
+    def drop(self) -> None:
+        """It will not be sent again."""
+        for segment in self.segments:
+            segment.release()
+        self.segments = ()
 
 
 class _Worker:
@@ -210,18 +255,26 @@ class _Worker:
         worker_class: Callable[..., Any],
         index: int,
         args: tuple[Any, ...],
+        resources: dict[str, float],
     ) -> None:
+        self._backend = backend
         self._index = index
+        self._environment = threads(resources["threads"]) | _gpus(index, resources.get("gpus", 0))
         self._restarts_left = backend.max_restarts
-        self._snapshot_every = backend.snapshot_every
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._waiting: deque[_Call] = deque()  # not sent yet
         self._sent: deque[_Call] = deque()  # sent, no answer yet
-        self._done: list[tuple[Any, ...]] = []  # contents of calls answered since the snapshot
+        self._done: list[_Call] = []  # answered since the snapshot
+        self._journal_bytes = 0  # what those hold
+        self._snapshot_bytes = 0
+        self._asked = False  # for a snapshot
         self._closed = False
         self._lost: WorkerLost | None = None
-        blueprint = pack((worker_class, index, tuple(map(_shippable, args))))
-        self._origin = _Call(BUILD, blueprint, holds=args)
+        self._lent: deque[Segment] = deque()  # ours that the worker looks at, once for each time
+        self._let_go: deque[str] = deque()  # the worker's that we looked at
+        shipped, self._held = self._shipped(args)
+        self._blueprint = pack((worker_class, index, shipped))
+        self._origin = self._message(BUILD, (self._blueprint, backend.directories))
         self._reading = threading.Lock()  # held by whoever takes answers off the pipe
         self._background: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
@@ -234,12 +287,40 @@ class _Worker:
         self.await_in_background(self._origin)
         return future
 
-    def send(self, method: str, args: tuple[Any, ...], future: Future[Any] | None = None) -> _Call:
+    def send(
+        self,
+        method: str,
+        args: tuple[Any, ...],
+        keep: bool = False,
+        future: Future[Any] | None = None,
+    ) -> _Call:
         """Send a call, or have it sent when the pipe has room."""
-        call = _Call(CALL, method, tuple(map(_shippable, args)), holds=args)
+        shipped, held = self._shipped(args)
+        call = self._message(CALL, (method, shipped, keep), held)
         call.future = future
         self._enqueue(call)
         return call
+
+    def _shipped(self, args: tuple[Any, ...]) -> tuple[tuple[Any, ...], list[Segment]]:
+        """The arguments with the place of each Ref's value, and the segments, which are held."""
+        segments = []
+        for arg in args:
+            if isinstance(arg, SegmentRef):
+                if arg.backend is not self._backend:
+                    raise ValueError(f"a Ref of {arg.backend!r} in a call on {self._backend!r}")
+                arg.segment.hold()
+                segments.append(arg.segment)
+        shipped = (arg.segment.located if isinstance(arg, SegmentRef) else arg for arg in args)
+        return tuple(shipped), segments
+
+    def _message(self, kind: bytes, content: Any, held: Sequence[Segment] = ()) -> _Call:
+        """A message with this content, which lies in a segment of its own if it is large."""
+        stream, buffers = pickled(content)
+        parts = pieces(stream, buffers)
+        if sum(map(len, parts)) < SEGMENT_BYTES:
+            return _Call(kind, b"".join(parts) + kind, held)
+        segment = self._backend.pool.write(parts)
+        return _Call(kind, pack(segment.located) + kind, [segment, *held])
 
     def await_answer(self, call: _Call, deadline: float = inf) -> None:
         """Take answers off the pipe until that of `call` is among them, or time is up."""
@@ -287,6 +368,14 @@ class _Worker:
         with contextlib.suppress(OSError):
             self._connection.close()
             self._socket.close()
+        with self._lock:
+            self._forget_process()
+            for call in [self._origin, *self._done]:
+                call.drop()
+            self._done.clear()
+            for segment in self._held:
+                segment.release()
+            self._held = []
 
     def _end_of_process(self, patience: float = 2.0) -> int | None:
         """Wait for the process to end, and end it if it does not. Its exit status."""
@@ -303,7 +392,7 @@ class _Worker:
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", START_CHILD, str(theirs.fileno())],
-                env={**os.environ, **ONE_THREAD, "PYTHONPATH": path},
+                env={**os.environ, **self._environment, "PYTHONPATH": path},
                 stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
             )
@@ -333,15 +422,22 @@ class _Worker:
                 return
             self._waiting.popleft()
             if call.future is not None and not call.future.set_running_or_notify_cancel():
+                call.drop()
                 call.answer(Outcome(error=CancelledError()))
                 continue
             self._sent.append(call)
-            self._send(call.message)
+            self._send(call)
 
-    def _send(self, message: bytes) -> None:
+    def _send(self, call: _Call, kind: bytes = b"") -> None:
+        paths = tuple(self._let_go.popleft() for _ in range(len(self._let_go)))
+        for segment in call.segments:
+            segment.hold()
+            self._lent.append(segment)
         # If the process is dead, whoever waits for an answer learns of it, and sends again.
         with contextlib.suppress(OSError):
-            self._connection.send_bytes(message)
+            if paths:
+                self._connection.send_bytes(pack(paths) + LET_GO)
+            self._connection.send_bytes(call.message[:-1] + kind if kind else call.message)
 
     def _take_answer(self, deadline: float) -> bool:
         """Wait for an answer, or the death of the process, and deal with it. False: time is up."""
@@ -353,36 +449,68 @@ class _Worker:
         except (EOFError, OSError):
             self._recover()
         else:
-            self._settle(message)
+            if message[-1:] == LET_GO:
+                self._take_back(unpack(message))
+            else:
+                self._settle(message)
         return True
 
+    def _take_back(self, paths: Sequence[str]) -> None:
+        """The worker has let go of segments that it was lent."""
+        with self._lock:
+            for path in paths:
+                for segment in self._lent:
+                    if segment.path == path:
+                        self._lent.remove(segment)
+                        segment.release()
+                        break
+
+    def _received(self, message: bytes) -> Any:
+        value = unpack(message)
+        return look_at(value, self._let_go.append) if type(value) is Located else value
+
     def _settle(self, message: bytes) -> None:
+        outcome = unpack_outcome(message, self._received)
         with self._lock:
             if self._closed:
                 return
             call = self._sent.popleft()
+            if type(outcome.value) is Kept:
+                kept = self._backend.pool.adopt(outcome.value.located)
+                outcome = Outcome(SegmentRef(self._backend, kept))
             if call.kind == CALL:
-                self._done.append((*call.content, call.holds))
-                if len(self._done) == self._snapshot_every:
-                    self._waiting.appendleft(_Call(SNAPSHOT))
+                self._done.append(call.without_outcome())
+                self._journal_bytes += call.nbytes
+                self._ask_for_snapshot()
+            elif call.kind == SNAPSHOT:
+                self._keep_snapshot(outcome)
             self._send_what_fits()
-        outcome = unpack_outcome(message)
-        if call.kind == SNAPSHOT:
-            self._keep_snapshot(outcome)
         call.answer(outcome)
 
+    def _ask_for_snapshot(self) -> None:
+        """When there is much to repeat, or to keep for the case that it must be repeated."""
+        much = max(JOURNAL_BYTES, 2 * self._snapshot_bytes)
+        due = len(self._done) >= self._backend.snapshot_every or self._journal_bytes > much
+        if due and not self._asked:
+            self._asked = True
+            self._waiting.appendleft(_Call(SNAPSHOT, pack(()) + SNAPSHOT))
+
     def _keep_snapshot(self, outcome: Outcome) -> None:
-        if outcome.error is not None:
+        if outcome.error is not None:  # nor will it be asked for again
             warnings.warn(
                 f"worker {self._index} cannot be pickled ({outcome.error}): after a crash, all its "
                 "calls would be repeated from the first",
                 stacklevel=2,
             )
             return
-        with self._lock:
-            # Answers come in the order of the calls, so all that is done is part of the snapshot.
-            self._origin = _Call(RESTORE, outcome.value)
-            self._done.clear()
+        # Answers come in the order of the calls, so all that is done is part of the snapshot.
+        for call in [self._origin, *self._done]:
+            call.drop()
+        self._done.clear()
+        self._asked, self._journal_bytes = False, 0
+        self._snapshot_bytes = outcome.value.nbytes
+        content = (self._blueprint, self._backend.directories, outcome.value)
+        self._origin = self._message(RESTORE, content)
 
     def _recover(self) -> None:
         """Start the worker's process again and bring it to where it was."""
@@ -390,6 +518,7 @@ class _Worker:
             if self._closed:
                 return
             status = self._end_of_process()
+            self._forget_process()
             if self._restarts_left == 0:
                 self._give_up(status)
                 return
@@ -397,13 +526,22 @@ class _Worker:
             self._connection.close()
             self._socket.close()
             self._start_process()
-            self._sent = deque(call for call in self._sent if call.kind not in (BUILD, RESTORE))
-            self._sent.appendleft(self._origin)
-            self._send(self._origin.message)
-            for method, args, _ in self._done:
-                self._send(pack((REPLAY, method, args)))
-            for call in list(self._sent)[1:]:
-                self._send(call.message)
+            if any(call.kind == SNAPSHOT for call in self._sent):
+                self._asked = False
+            calls = [call for call in self._sent if call.kind == CALL]
+            self._sent = deque([self._origin, *calls])
+            self._send(self._origin)
+            for call in self._done:
+                self._send(call, REPLAY)
+            for call in calls:
+                self._send(call)
+
+    def _forget_process(self) -> None:
+        """What was lent to a dead process is free, and what it made is nobody's."""
+        while self._lent:
+            self._lent.popleft().release()
+        self._let_go.clear()
+        remove_all_of(self._backend.directories, str(self._process.pid))
 
     def _give_up(self, status: int | None) -> None:
         how = f"signal {-status}" if status and status < 0 else f"exit status {status}"
@@ -417,7 +555,26 @@ class _Worker:
         self._waiting.clear()
 
 
-def _shippable(argument: Any) -> Any:
-    if isinstance(argument, FileRef):
-        return Shipped(str(argument.path))
-    return argument
+def _gpus(index: int, share: float) -> dict[str, str]:
+    """Which GPUs a worker sees, where each gets so many, or such a share of one.
+
+    Raises:
+        ValueError: there are fewer.
+    """
+    if not share:
+        return {}
+    whole = max(1, int(share))
+    first = int(index * share) if share < 1 else index * whole
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    devices = seen.split(",") if seen else [str(i) for i in range(_number_of_gpus())]
+    if first + whole > len(devices):
+        raise ValueError(
+            f"resources['gpus']={share} for worker {index} is not allowed: this machine has "
+            f"{len(devices)}"
+        )
+    return {"CUDA_VISIBLE_DEVICES": ",".join(devices[first : first + whole])}
+
+
+def _number_of_gpus() -> int:
+    listed = Path("/proc/driver/nvidia/gpus")
+    return len(list(listed.iterdir())) if listed.is_dir() else 0

@@ -1,0 +1,208 @@
+"""Large values in memory that the processes of one machine share.
+
+A large array that goes through a pipe is copied into a pickle, into the kernel, out of it, and out
+of the pickle. Here the sender copies it once, into a *segment*: a file that lies in memory, which
+the receiver maps and looks at. What costs most is then fresh memory, since the kernel clears every
+page before it gives it away; so a segment that nobody looks at any more is used again.
+
+Who made a segment owns it. Whoever was told of it says so when it has let go (see `Mapped`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import mmap
+import os
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rlbook.backends import pickled, pieces, unpack
+
+# Smaller messages go through the pipe: to map a segment takes longer than to copy so little.
+SEGMENT_BYTES = 64 * 1024
+
+# How much an owner keeps for later use.
+SPARE_BYTES = 512 * 2**20
+
+
+class Located(NamedTuple):
+    """Stands for a packed value that lies in a segment."""
+
+    path: str
+    nbytes: int
+
+
+class Segment:
+    """A file in memory, as its owner sees it, and how many still need what is in it."""
+
+    def __init__(self, pool: Pool, path: str, size: int) -> None:
+        self.path = path
+        self.size = size
+        self.nbytes = 0  # that are in use
+        self._pool = pool
+        self.holders = 0
+        self._map: mmap.mmap | None = None
+
+    @property
+    def located(self) -> Located:
+        """What to tell others."""
+        return Located(self.path, self.nbytes)
+
+    def write(self, parts: list[bytes | memoryview], nbytes: int) -> None:
+        """Copy the parts into it, one after the other."""
+        if self._map is None:
+            with open(self.path, "r+b") as file:
+                self._map = mmap.mmap(file.fileno(), self.size)
+        position = 0
+        with memoryview(self._map) as view:
+            for part in parts:
+                view[position : position + len(part)] = part
+                position += len(part)
+        self.nbytes = nbytes
+
+    def hold(self) -> None:
+        """One more needs it."""
+        with self._pool.lock:
+            self.holders += 1
+
+    def release(self) -> None:
+        """One less needs it; after the last, it may be used again."""
+        with self._pool.lock:
+            self._pool.one_less(self)
+
+    def release_soon(self) -> None:
+        """The same for finalisers, which may run in the midst of anything and must not lock."""
+        self._pool.dropped.append(self)
+
+    def forget(self) -> None:
+        """Unmap it here. Those who look at it may go on."""
+        if self._map is not None:
+            self._map.close()
+            self._map = None
+
+    def remove(self) -> None:
+        """Unmap it, and delete the file. Those who look at it may go on."""
+        self.forget()
+        with contextlib.suppress(OSError):
+            os.unlink(self.path)
+
+
+class Pool:
+    """The segments of one owner.
+
+    Args:
+        directories: where to make them; the second if the first is full, and so on.
+        name: no two owners have the same.
+    """
+
+    def __init__(self, directories: list[str], name: str) -> None:
+        self.lock = threading.Lock()
+        self.dropped: deque[Segment] = deque()  # to be released
+        self._directories = directories
+        self._name = name
+        self._numbers = itertools.count()
+        self._spare: list[Segment] = []  # the last one was in use most recently
+
+    def store(self, value: Any) -> Segment:
+        """A segment that holds the packed value, held once.
+
+        Raises:
+            OSError: there is no room, neither in memory nor on disk.
+        """
+        stream, buffers = pickled(value)
+        return self.write(pieces(stream, buffers))
+
+    def write(self, parts: list[bytes | memoryview]) -> Segment:
+        """A segment that holds these bytes, held once."""
+        nbytes = sum(map(len, parts))
+        segment = self._take(nbytes)
+        segment.write(parts, nbytes)
+        segment.hold()
+        return segment
+
+    def adopt(self, located: Located) -> Segment:
+        """Own what another owner wrote and gives away; held once."""
+        size = os.stat(located.path).st_size
+        path = os.path.join(os.path.dirname(located.path), self._new_name())
+        os.rename(located.path, path)
+        segment = Segment(self, path, size)
+        segment.nbytes = located.nbytes
+        segment.hold()
+        return segment
+
+    def one_less(self, segment: Segment) -> None:
+        """Count, and keep it for later use if nobody needs it. The lock is held."""
+        segment.holders -= 1
+        if segment.holders == 0:
+            self._spare.append(segment)
+            while sum(each.size for each in self._spare) > SPARE_BYTES:
+                self._spare.pop(0).remove()
+
+    def _take(self, nbytes: int) -> Segment:
+        with self.lock:
+            while self.dropped:
+                self.one_less(self.dropped.popleft())
+            fitting = [each for each in self._spare if nbytes <= each.size <= 4 * nbytes + 2**20]
+            if fitting:
+                best = min(fitting, key=lambda each: each.size)
+                self._spare.remove(best)
+                return best
+        return self._make(nbytes)
+
+    def _make(self, nbytes: int) -> Segment:
+        size = -(-max(nbytes, 1) // mmap.PAGESIZE) * mmap.PAGESIZE
+        for directory in self._directories:
+            path = os.path.join(directory, self._new_name())
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            try:
+                # Reserved now: a write to a mapped page that cannot be had kills the process.
+                _reserve(descriptor, size)
+                return Segment(self, path, size)
+            except OSError as error:
+                os.unlink(path)
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                    raise
+            finally:
+                os.close(descriptor)
+        where = " nor in ".join(self._directories)
+        raise OSError(errno.ENOSPC, f"no room for {nbytes:,} bytes, in {where}")
+
+    def _new_name(self) -> str:
+        return f"{self._name}-{next(self._numbers)}"
+
+
+def _reserve(descriptor: int, size: int) -> None:
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, size)
+    else:  # macOS
+        os.ftruncate(descriptor, size)
+
+
+def look_at(located: Located, let_go: Callable[[str], None]) -> Any:
+    """The value that lies in a segment. Its arrays are read-only views of it.
+
+    Args:
+        let_go: called with the path when none of them is left; perhaps by another thread, and in
+            the midst of anything.
+    """
+    with open(located.path, "rb") as file:
+        options: dict[str, int] = {"access": mmap.ACCESS_READ}
+        if hasattr(mmap, "MAP_POPULATE"):  # all pages at once, not each when it is touched
+            options = {"flags": mmap.MAP_SHARED | mmap.MAP_POPULATE, "prot": mmap.PROT_READ}
+        mapped = mmap.mmap(file.fileno(), located.nbytes, **options)
+    weakref.finalize(mapped, let_go, located.path).atexit = False
+    return unpack(memoryview(mapped))
+
+
+def remove_all_of(directories: list[str], name: str) -> None:
+    """Delete what a dead owner left."""
+    for directory in directories:
+        for path in Path(directory).glob(f"{name}-*"):
+            with contextlib.suppress(OSError):
+                path.unlink()
