@@ -1,0 +1,189 @@
+"""Spark's jobs from the driver's side: one for each call or `map`, several at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import threading
+import uuid
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from queue import SimpleQueue
+from typing import Any, NamedTuple
+
+from rlbook.backends import WorkerLost, attempt, settle, threads
+from rlbook.backends.segments import Located
+from rlbook.backends.spark_tasks import Parcel
+
+# What Spark says when the process of a task died, as often as it may.
+DEATH = re.compile(r"Python worker exited unexpectedly|ExecutorLostFailure|Python worker died")
+
+
+class Shipment:
+    """A parcel as the driver holds it. What it takes elsewhere goes when nobody holds this.
+
+    Args:
+        parcel: what it is.
+        unused: where to note a broadcast that goes: Spark cannot be told by a finaliser, which may
+            run in the midst of a talk with Spark.
+    """
+
+    def __init__(self, parcel: Parcel, unused: deque[Any]) -> None:
+        self.parcel = parcel
+        if isinstance(parcel, Located):
+            weakref.finalize(self, _remove, parcel.path).atexit = False
+        elif not isinstance(parcel, bytes):
+            weakref.finalize(self, unused.append, parcel).atexit = False
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(path)
+
+
+class Needs(NamedTuple):
+    """What the tasks of a job get: environment variables, and a Spark resource profile or None."""
+
+    variables: dict[str, str]
+    profile: Any
+
+
+def needs(context: Any, resources: Mapping[str, float]) -> Needs:
+    """Resources in Spark's words.
+
+    Raises:
+        ValueError: this Spark cannot give them.
+    """
+    variables = threads(resources["threads"])
+    usual = int(context.getConf().get("spark.task.cpus", "1"))
+    cpus, gpus = resources.get("cpus", usual), resources.get("gpus", 0)
+    if cpus == usual and not gpus:
+        return Needs(variables, None)
+    what = f"resources['gpus']={gpus}" if cpus == usual else f"resources['cpus']={cpus}"
+    if re.match(r"local(\[|$)", context.master):
+        raise ValueError(
+            f"{what} is not allowed: with the master {context.master} a worker gets "
+            f"{usual} slot and no GPU; a cluster (standalone, YARN, Kubernetes) can give more"
+        )
+    if cpus < 1 or cpus != int(cpus):
+        raise ValueError(f"{what} is not allowed: on Spark a whole number from 1")
+    cores = _cores(context)
+    if cores is not None and cpus > cores:  # Spark would wait for ever
+        raise ValueError(f"{what} is not allowed: this Spark's executors have {cores} each")
+    if gpus and not context.getConf().get("spark.executor.resource.gpu.amount"):
+        raise ValueError(
+            f"{what} is not allowed: this Spark's executors have no GPUs "
+            "(spark.executor.resource.gpu.amount)"
+        )
+    return Needs(variables, _profile(int(cpus), gpus))
+
+
+def _cores(context: Any) -> int | None:
+    """How many each executor has, as far as the settings say."""
+    own = re.match(r"local-cluster\[ *\d+ *, *(\d+)", context.master)
+    said = own[1] if own else context.getConf().get("spark.executor.cores")
+    return None if said is None else int(said)
+
+
+def _profile(cpus: int, gpus: float) -> Any:
+    from pyspark.resource import ResourceProfileBuilder, TaskResourceRequests
+
+    asked = TaskResourceRequests().cpus(cpus)
+    if gpus:
+        asked = asked.resource("gpu", gpus)
+    return ResourceProfileBuilder().require(asked).build
+
+
+def collect(
+    context: Any,
+    job_id: str,
+    needs: Needs,
+    task: Callable[[Any], Any],
+    items: list[Any],
+    slices: int,
+) -> Any:
+    """A Spark job: `task` of each item. The job's name is this thread's, and is for `cancel`."""
+    context.setJobGroup(job_id, "rlbook", interruptOnCancel=True)
+    rdd = context.parallelize(items, slices).map(task)
+    with _variables(context, needs.variables):
+        if needs.profile is not None:
+            rdd = rdd.withResources(needs.profile)
+        rdd.id()  # until now it had not looked at the variables
+    return rdd.collect()
+
+
+_changing_variables = threading.Lock()
+
+
+@contextlib.contextmanager
+def _variables(context: Any, variables: dict[str, str]) -> Iterator[None]:
+    """Have the jobs that are described meanwhile run in processes with these variables.
+
+    Spark keeps processes with different variables apart. Its default is for the whole context.
+    """
+    if variables.items() <= context.environment.items():
+        yield
+        return
+    with _changing_variables:
+        before = dict(context.environment)
+        context.environment.update(variables)
+        try:
+            yield
+        finally:
+            context.environment.clear()
+            context.environment.update(before)
+
+
+def new_job_id() -> str:
+    """A name that no other job has."""
+    return f"rlbook-{uuid.uuid4()}"
+
+
+def explain(failure: Exception, workers: Sequence[int]) -> Exception:
+    """The error to raise when a job failed. A job has one task for each worker, in this order."""
+    message = str(failure)
+    task = re.search(r"Task (\d+) in stage", message)
+    who = f"worker {workers[int(task[1])]}" if task else f"one of the workers {list(workers)}"
+    if DEATH.search(message):
+        return WorkerLost(f"{who}: its process died too often, in the same call")
+    if "cancelled" in message:
+        return RuntimeError("the call was cancelled")
+    return RuntimeError(f"{who}: Spark's job failed: {message[:2000]}")
+
+
+class Threads:
+    """Threads that wait for Spark, and do not keep the program from ending.
+
+    They are used again: to a new one Spark makes a connection, and for it a thread in Java, which
+    takes a fifth of the time of a call or more.
+    """
+
+    def __init__(self) -> None:
+        self._idle: list[SimpleQueue[Any]] = []
+
+    def run(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
+        """Call a function in one of them."""
+        future: Future[Any] = Future()
+        try:
+            line = self._idle.pop()
+        except IndexError:
+            line = SimpleQueue()
+            threading.Thread(target=self._serve, args=(line,), daemon=True).start()
+        line.put((future, function, args))
+        return future
+
+    def close(self) -> None:
+        """End those that have nothing to do."""
+        while self._idle:
+            self._idle.pop().put(None)
+
+    def _serve(self, line: SimpleQueue[Any]) -> None:
+        while (job := line.get()) is not None:
+            future, function, args = job
+            outcome = attempt(function, *args)
+            self._idle.append(line)
+            settle(future, outcome)
+            del job, future, function, args, outcome  # nothing is held by one that waits
