@@ -1,67 +1,74 @@
 """Workers as Ray actors, on this machine or on a cluster.
 
 `call` and `map` ask Ray for the answers themselves. For the futures of `submit`, Ray tells us when
-an answer is there, and one thread fulfils them.
-
-An actor that dies is replaced by one that starts from the worker's last snapshot and is sent the
-log: all calls since then, in order. We do this ourselves because Ray's own restart forgets the
-actor's state.
+an answer is there, and one thread fulfils them. Only a few calls are sent ahead to a worker; the
+others wait here, where they can still be cancelled. `ray_journal` has the driver's side of a
+worker, which survives its actor; `ray_shell` and `ray_host` have what runs in Ray, and
+`ray_settings` how it is started.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
 import os
-import pickle
 import queue
-import tempfile
+import sys
 import threading
-import warnings
 import weakref
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from time import monotonic
 from typing import Any
 
-import cloudpickle
-import numpy as np
-
 from rlbook.backends import (
     DEFAULT_TIMEOUT,
+    MAX_PENDING,
     ONE_THREAD,
     Backend,
+    CallFuture,
     Group,
     Outcome,
     Ref,
     WorkerLost,
     _close_all,
-    attempt,
+    check_resources,
     check_workers,
     gather,
-    joined,
     late,
     missing_package,
-    pack_outcome,
-    pickled,
+    ray_shell,
     settle,
-    unpack,
+    threads,
     unpack_outcome,
 )
-from rlbook.backends.slots import environment, fill, lift, own_directory
-
-# A worker's death is dealt with here. Ray would print a page about it, unless told so beforehand.
-QUIET = {"RAY_DEDUP_LOGS_SKIP_REGEX": "A worker died or was killed"}
+from rlbook.backends.ray_host import receive, ship, size
+from rlbook.backends.ray_journal import Answer, Call, Message, Worker
+from rlbook.backends.ray_settings import (
+    NO_DASHBOARD,
+    QUIETLY,
+    SKIPPED_LINES,
+    hushed,
+    new_token,
+    own_code,
+    settings_for_spark,
+)
+from rlbook.backends.slots import announce, environment, lift, own_directory
 
 try:
-    with environment(**QUIET):
+    with environment(RAY_DEDUP_LOGS_SKIP_REGEX=SKIPPED_LINES):
         import ray
         from ray import exceptions
+        from ray._private import ray_constants
+        from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 except ImportError as error:
     raise missing_package("ray", "ray") from error
 
 # What is registered last is called first: at exit we close before Ray shuts itself down.
 atexit.register(_close_all)
+
+# Ray gets what it is to run by value, as it may have to run it where rlbook is not installed.
+ray.cloudpickle.register_pickle_by_value(ray_shell)
 
 # What Ray raises for the answer of an actor that is no more, or whose machine is not.
 DEATHS = (
@@ -72,67 +79,147 @@ DEATHS = (
     exceptions.ObjectLostError,
 )
 
-# Below this size Ray sends bytes along with the call. Above it, Ray stores the contents of arrays
-# once and lets every process on the machine look at them.
-STORE_BYTES = 100_000
-
 
 class Ray(Backend):
     """One Ray actor for each worker.
 
     Joins the Ray that this process is connected to, if it is, and else starts one; only what it
-    started does it shut down.
+    started does it shut down. A Ray that it starts is for this machine alone: nothing of it can be
+    reached from another, and whoever connects needs a token that only this user can read.
+
+    Where it joins a cluster, rlbook's code travels along: the machines need rlbook's dependencies,
+    in the same versions as here, but not rlbook.
 
     Args:
         address: of a cluster to connect to; None starts a Ray on this machine.
         max_restarts: how often a worker whose process died is built again before `WorkerLost`.
-        snapshot_every: a worker's pickle is fetched after this many calls, so that a restart
-            repeats at most these.
+        snapshot_every: a worker's snapshot is fetched after this many calls, so that a restart
+            repeats at most these. Sooner, if what was sent in them takes much memory.
+        max_pending: how many calls to a worker may wait for an answer before `submit` waits too.
         init: passed on to `ray.init`.
     """
 
     name = "ray"
+    _of_this_machine = False  # what this process is connected to: was it started here?
 
     def __init__(
         self,
         address: str | None = None,
         max_restarts: int = 3,
         snapshot_every: int = 64,
+        max_pending: int = MAX_PENDING,
         **init: Any,
     ) -> None:
         super().__init__()
         self.max_restarts = max_restarts
         self.snapshot_every = snapshot_every
+        self.max_pending = max_pending
+        self.answered: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
         self._groups: weakref.WeakSet[RayGroup] = weakref.WeakSet()
-        self._directory: tempfile.TemporaryDirectory[str] | None = None
-        self.answered: queue.SimpleQueue[_Answer | None] = queue.SimpleQueue()
-        self._started = False
+        self._at_close = contextlib.ExitStack()
         if not ray.is_initialized():
-            self._start(address, init)
-            self._started = True
-        # No processor is set aside for an actor: with one each, a group of more workers than
-        # processors would wait for ever. And they spread, lest they all land on one machine.
-        options = {"num_cpus": 0, "max_restarts": 0, "scheduling_strategy": "SPREAD"}
-        self.actor_class = ray.remote(Actor).options(**options)
-        self._task = ray.remote(run_task).options(max_retries=max_restarts)
+            started = monotonic()
+            if address in (None, "local"):
+                self._start(init)
+            else:
+                self._join(address, init)
+            announce("Ray", monotonic() - started)
+        self._code = None if Ray._of_this_machine else own_code()
+        self._task = ray.remote(ray_shell.run_task).options(max_retries=max_restarts)
         threading.Thread(target=_fulfil, args=(self.answered,), daemon=True).start()
 
-    def _start(self, address: str | None, init: dict[str, Any]) -> None:
-        settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-        settings["address"] = address or "local"  # None would also look for a cluster
-        if address is None:
-            # Not in $TMPDIR, where that is a long path: a socket's is limited to about 100 letters.
-            self._directory = own_directory("/tmp" if os.path.isdir("/tmp") else None)
-            settings |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
-            settings |= {"_temp_dir": self._directory.name}
-        # Processes that Ray starts inherit this. An actor's `runtime_env` would do it too, but
-        # takes three seconds more. (On a cluster that runs already, Ray itself sets OMP's.)
-        with environment(**ONE_THREAD, RAY_USAGE_STATS_ENABLED="0"):
-            ray.init(**settings | init)
+    @classmethod
+    def on_spark(
+        cls,
+        spark: Any,
+        max_restarts: int = 3,
+        snapshot_every: int = 64,
+        max_pending: int = MAX_PENDING,
+        **nodes: Any,
+    ) -> Ray:
+        """Start Ray inside a Spark cluster; each of its nodes is a Spark task that does not end.
 
-    def launch(self, worker_class: Callable[..., Any], n: int, *args: Any) -> Group:
+        The executors need Ray, and the command `ray` on their path.
+
+        Args:
+            spark: the SparkSession, which must be the active one.
+            max_restarts, snapshot_every, max_pending: those of `Ray`.
+            nodes: how many of what size, for `ray.util.spark.setup_ray_cluster`; by default as
+                many as there is room for. One more, without processors, is beside this process.
+
+        Raises:
+            ValueError: Spark was stopped.
+            RuntimeError: this process is connected to a Ray already, or Spark has no room.
+        """
+        from ray.util.spark import (
+            MAX_NUM_WORKER_NODES,
+            setup_ray_cluster,
+            shutdown_ray_cluster,
+        )
+
+        if spark.sparkContext._jsc is None:
+            raise ValueError("spark is not allowed: it was stopped")
+        settings = {"max_worker_nodes": MAX_NUM_WORKER_NODES, "head_node_options": NO_DASHBOARD}
+        at_close = contextlib.ExitStack()
+        with contextlib.ExitStack() as undo:
+            undo.push(at_close)
+            directory = at_close.enter_context(own_directory())
+            path = f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ.get('PATH', '')}"
+            started = monotonic()
+            with environment(PATH=path, **settings_for_spark(directory)):
+                _read_token()
+                at_close.callback(_read_token)
+                with hushed():
+                    address, _ = setup_ray_cluster(**settings | nodes)
+                at_close.callback(hushed()(shutdown_ray_cluster))
+                backend = cls(address, max_restarts, snapshot_every, max_pending)
+            announce("Ray", monotonic() - started)
+            at_close.push(backend._at_close)
+            backend._at_close = at_close
+            undo.pop_all()
+        return backend
+
+    def _start(self, init: dict[str, Any]) -> None:
+        """Start a Ray for this machine alone."""
+        # Not in $TMPDIR, where that is a long path: a socket's is limited to about 100 letters.
+        directory = own_directory("/tmp" if os.path.isdir("/tmp") else None)
+        self._at_close.enter_context(directory)
+        inner = f"{directory.name}/r"  # which Ray opens to all users; but they cannot get there
+        # Processes that Ray starts inherit this. An actor's `runtime_env` would do it too, but
+        # takes three seconds more.
+        variables = {**ONE_THREAD, "RAY_USAGE_STATS_ENABLED": "0", **new_token(directory.name)}
+        variables["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+        settings: dict[str, Any] = {"address": "local", "_temp_dir": inner, **NO_DASHBOARD}
+        try:
+            with environment(**variables), _loopback():
+                _read_token()
+                self._at_close.callback(_read_token)  # the one that was there before, if any
+                ray.init(**QUIETLY | settings | init)
+        except BaseException:
+            self._at_close.close()
+            raise
+        Ray._of_this_machine = True
+        self._at_close.callback(self._stop)
+
+    @staticmethod
+    def _stop() -> None:
+        Ray._of_this_machine = False
+        ray.shutdown()
+
+    def _join(self, address: str | None, init: dict[str, Any]) -> None:
+        ray.init(address, **QUIETLY | init)
+        self._at_close.callback(self._stop)
+
+    def launch(
+        self,
+        worker_class: Callable[..., Any],
+        n: int,
+        *args: Any,
+        resources: Mapping[str, float] | None = None,
+    ) -> Group:
         check_workers(n)
-        group = RayGroup(self, n)
+        new_actor = self._actors(n, check_resources(resources))
+        group = RayGroup(self, n, new_actor)
         self._groups.add(group)
         try:
             group.build(worker_class, args)
@@ -141,14 +228,35 @@ class Ray(Backend):
             raise
         return group
 
+    def _actors(self, n: int, resources: dict[str, float]) -> Callable[[], Any]:
+        """What makes an actor with these resources, each time that it is called."""
+        for name, unit in (("cpus", "CPU"), ("gpus", "GPU")):
+            wanted = resources.get(name, 0)
+            if wanted and n * wanted > (there := ray.cluster_resources().get(unit, 0)):
+                raise ValueError(
+                    f"resources[{name!r}]={wanted} for {n} workers is not allowed: "
+                    f"this Ray has {there:g}"
+                )
+        # Unless asked, no processor is set aside for an actor: with one each, a group of more
+        # workers than processors would wait for ever. And they spread over the machines.
+        options: dict[str, Any] = {"max_restarts": 0, "scheduling_strategy": "SPREAD"}
+        options |= {"num_cpus": resources.get("cpus", 0), "num_gpus": resources.get("gpus", 0)}
+        variables = threads(resources["threads"])
+        if variables != ONE_THREAD:
+            # A process of its own: one that has run tasks may have loaded numerical libraries.
+            options["runtime_env"] = {"env_vars": variables}
+        actor = ray.remote(ray_shell.Actor).options(**options)
+        return lambda: actor.remote(self._code, variables)
+
     def put(self, value: Any) -> Ref:
-        return RayRef(self, ray.put(ship(value)))
+        shipped = ship(value)
+        return RayRef(self, ray.put(shipped), size(shipped))
 
     def run(
         self, function: Callable[[Any], Any], items: Iterable[Any], timeout: float = DEFAULT_TIMEOUT
     ) -> list[Any]:
-        code = ray.put(ship(function))
-        replies = [self._task.remote(code, ship(item)) for item in items]
+        shipped = ray.put(ship(function))
+        replies = [self._task.remote(self._code, shipped, ship(item)) for item in items]
         try:
             return [
                 unpack_outcome(blob, receive).unwrap() for blob in ray.get(replies, timeout=timeout)
@@ -165,69 +273,43 @@ class Ray(Backend):
         for group in list(self._groups):
             group.close()
         self.answered.put(None)
-        if self._started:
-            self._started = False
-            ray.shutdown()
-        if self._directory is not None:
-            self._directory.cleanup()
+        self._at_close.close()
+
+    # What a `Worker` asks for.
+
+    def runs(self) -> bool:
+        """Whether Ray does."""
+        return bool(ray.is_initialized())
+
+    def kill(self, actor: Any) -> None:
+        """End an actor's process."""
+        ray.kill(actor)
+
+    def store(self, value: Any) -> Any:
+        """Ray's name for a value, which is in its store from now on."""
+        return ray.put(ship(value))
 
 
 class RayRef(Ref):
     """A value in Ray's object store."""
 
-    def __init__(self, backend: Ray, stored: Any) -> None:
+    def __init__(self, backend: Ray, stored: Any, nbytes: int) -> None:
         super().__init__(backend)
         self.stored = stored
-
-
-class Actor:
-    """What runs in Ray: holds the worker, and answers with packed outcomes."""
-
-    def __init__(self, snapshot: Any = None) -> None:
-        self.worker = None if snapshot is None else cloudpickle.loads(snapshot)
-
-    def build(self, index: int, blob: Any, *values: Any) -> Any:
-        """Make the worker."""
-        return pack_outcome(attempt(self._build, index, blob, values), ship)
-
-    def _build(self, index: int, blob: Any, values: tuple[Any, ...]) -> None:
-        worker_class, args = receive(blob)
-        self.worker = worker_class(index, *fill(args, [receive(value) for value in values]))
-
-    def call(self, blob: Any, *values: Any) -> Any:
-        """Call a method of the worker."""
-        return pack_outcome(attempt(self._call, blob, values), ship)
-
-    def _call(self, blob: Any, values: tuple[Any, ...]) -> Any:
-        method, args = receive(blob)
-        return getattr(self.worker, method)(*fill(args, [receive(value) for value in values]))
-
-    def snapshot(self) -> Any:
-        """The worker's pickle; its arrays within, so that they can be written to again."""
-        return pack_outcome(attempt(_dump, self.worker), ship)
-
-
-def _dump(worker: Any) -> Any:
-    return np.frombuffer(cloudpickle.dumps(worker, protocol=5), np.uint8)
-
-
-def run_task(code: Any, item: Any) -> Any:
-    """What `Ray.run` runs in Ray."""
-    return pack_outcome(attempt(lambda: receive(code)(receive(item))), ship)
+        self.nbytes = nbytes
 
 
 class RayGroup(Group):
     """Workers, each in an actor."""
 
-    def __init__(self, backend: Ray, size: int) -> None:
-        super().__init__(size)
+    def __init__(self, backend: Ray, size: int, new_actor: Callable[[], Any]) -> None:
+        super().__init__(size, backend.max_pending)
         self._backend = backend
-        self._workers = [_Worker(backend, index) for index in range(size)]
+        self._workers = [Worker(backend, index, new_actor) for index in range(size)]
 
     def build(self, worker_class: Callable[..., Any], args: tuple[Any, ...]) -> None:
         """Run the constructors."""
-        blob, *stored = self._pack(worker_class, args)
-        messages = [(index, blob, *stored) for index in range(self.size)]
+        messages = [self._pack((worker_class, index), args) for index in range(self.size)]
         self._ask("build", messages, "__init__", DEFAULT_TIMEOUT)
 
     def call(self, method: str, *args: Any, timeout: float = DEFAULT_TIMEOUT) -> list[Any]:
@@ -240,198 +322,130 @@ class RayGroup(Group):
         messages = [self._pack(method, args) for args in arguments]
         return self._ask("call", messages, method, timeout)
 
-    def submit(self, index: int, method: str, *args: Any) -> Future[Any]:
-        self.check_index(index)
-        worker = self._workers[index]
+    def _submit(
+        self, index: int, method: str, args: tuple[Any, ...], keep: bool, future: CallFuture
+    ) -> None:
+        call = Call("keep" if keep else "call", self._pack(method, args), future)
         try:
-            return worker.follow(worker.send("call", self._pack(method, args)))
+            self._workers[index].send(call)
         except WorkerLost as lost:  # it was given up before: the Future says so, as if it were now
-            future: Future[Any] = Future()
-            future.set_exception(lost)
-            return future
+            settle(future, Outcome(error=lost))
 
     def close(self) -> None:
         for worker in self._workers:
             worker.close()
 
-    def _pack(self, what: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    def _pack(self, what: Any, args: tuple[Any, ...]) -> Message:
         """A call as Ray's arguments: the blob, and what was `put`, which Ray replaces by values."""
         lifted, refs = lift(self._backend, args)
         shipped = ship((what, lifted))
+        nbytes = size(shipped)
         if not isinstance(shipped, bytes):
             shipped = ray.put(shipped)  # once for all workers
-        return (shipped, *(ref.stored for ref in refs))
+        return Message(
+            (shipped, *(ref.stored for ref in refs)), (nbytes, *(ref.nbytes for ref in refs))
+        )
 
-    def _ask(
-        self, kind: str, messages: list[tuple[Any, ...]], what: str, timeout: float
-    ) -> list[Any]:
+    def _ask(self, kind: str, messages: list[Message], what: str, timeout: float) -> list[Any]:
         """Send each worker its message and wait for the answers."""
         deadline = monotonic() + timeout
-        pairs = list(zip(self._workers, messages, strict=True))
-        calls = [worker.send(kind, message) for worker, message in pairs]
-        replies = [call.reply for call in calls]
+        pairs = [
+            (worker, Call(kind, message))
+            for worker, message in zip(self._workers, messages, strict=True)
+        ]
+        outcomes = None
         try:
-            return [
-                unpack_outcome(blob, receive).unwrap() for blob in ray.get(replies, timeout=timeout)
-            ]
+            for worker, call in pairs:
+                worker.send(call)
+            if all(call.future is None for _, call in pairs):
+                outcomes = self._answers(pairs, timeout)
         except exceptions.GetTimeoutError:
-            raise late(_first_missing(replies), what, timeout) from None
-        except DEATHS:
-            # Futures know how to recover; see `_fulfil`.
-            followed = zip(self._workers, calls, strict=True)
-            futures = [worker.follow(call) for worker, call in followed]
+            missing = _first_missing([call.reply for _, call in pairs])
+            raise late(missing, what, timeout) from None
+        except (*DEATHS, exceptions.RayTaskError):
+            pass  # `_fulfil` knows what to do
+        finally:
+            for worker, call in pairs:
+                if call.number and not call.done:  # it was sent, and nobody else waits for it now
+                    worker.follow(call)
+        if outcomes is None:
+            futures = [worker.follow(call) for worker, call in pairs]
             return gather(futures, what, max(0.0, deadline - monotonic()))
+        return [outcome.unwrap() for outcome in outcomes]
+
+    def _answers(self, pairs: list[tuple[Worker, Call]], timeout: float) -> list[Outcome]:
+        """What became of calls that nobody else waits for."""
+        blobs = ray.get([call.reply for _, call in pairs], timeout=timeout)
+        for worker, call in pairs:
+            worker.finish(call)
+        return [unpack_outcome(blob, receive) for blob in blobs]
 
 
-class _Call:
-    """A message to a worker, Ray's name for the answer, and the future that waits for it."""
-
-    def __init__(self, kind: str, message: tuple[Any, ...]) -> None:
-        self.kind = kind
-        self.message = message
-        self.reply: Any = None
-        self.future: Future[Any] | None = None
-
-
-class _Worker:
-    """The driver's side of a worker: its actor, and all that it takes to make another like it."""
-
-    def __init__(self, backend: Ray, index: int) -> None:
-        self._backend = backend
-        self._index = index
-        self._lock = threading.RLock()
-        self._actor = backend.actor_class.remote()
-        self._restarts = 0
-        self._snapshot: Any = None
-        self._log: list[_Call] = []  # since the snapshot, in order
-        self._since = 0  # calls since a snapshot was asked for
-        self._coming: tuple[Any, int] | None = None  # a snapshot, and how much of the log is in it
-        self._lost: WorkerLost | None = None
-
-    def send(self, kind: str, message: tuple[Any, ...]) -> _Call:
-        """Send a call to the actor; does not wait."""
-        with self._lock:
-            if self._lost is not None:
-                raise self._lost
-            call = _Call(kind, message)
-            self._log.append(call)
-            self._dispatch(call)
-            self._since += 1
-            if self._coming is not None:
-                self._keep_snapshot()
-            elif self._since >= self._backend.snapshot_every:
-                self._coming = (self._actor.snapshot.remote(), len(self._log))
-                self._since = 0
-            return call
-
-    def follow(self, call: _Call) -> Future[Any]:
-        """A future of the call's result."""
-        with self._lock:
-            call.future = Future()
-            call.future.set_running_or_notify_cancel()  # what has been sent cannot be taken back
-            if self._lost is None:
-                self._notify(call)
-            else:
-                settle(call.future, Outcome(error=self._lost))
-            return call.future
-
-    def recover(self, actor: Any, cause: Exception) -> None:
-        """Replace the actor, unless that has been done, by one with the same state."""
-        with self._lock:
-            if self._lost is not None or actor is not self._actor:
-                return
-            if not ray.is_initialized():
-                self._give_up(f"worker {self._index} is gone: Ray was shut down")
-                return
-            ray.kill(actor)  # if it only could not be reached: there must not be two
-            if self._coming is not None:
-                self._keep_snapshot()
-            if self._restarts == self._backend.max_restarts:
-                self._give_up(f"worker {self._index} died too often; the last time: {cause}")
-                return
-            self._restarts += 1
-            self._coming, self._since = None, len(self._log)
-            self._actor = self._backend.actor_class.remote(self._snapshot)
-            for call in self._log:
-                self._dispatch(call)
-
-    def close(self) -> None:
-        """End the actor."""
-        with self._lock:
-            if self._lost is None:
-                self._give_up(f"worker {self._index} was closed")
-                if ray.is_initialized():
-                    ray.kill(self._actor)
-
-    def _dispatch(self, call: _Call) -> None:
-        call.reply = getattr(self._actor, call.kind).remote(*call.message)
-        if call.future is not None and not call.future.done():
-            self._notify(call)
-
-    def _notify(self, call: _Call) -> None:
-        """Have `_fulfil` told when the answer is there. Ray's own thread must not do the work."""
-        answer = (self, call, self._actor)
-        put = self._backend.answered.put
-        call.reply.future().add_done_callback(lambda reply: put((*answer, reply)))
-
-    def _keep_snapshot(self) -> None:
-        """Take the snapshot that was asked for, if it is there, and forget the calls in it."""
-        assert self._coming is not None
-        reply, length = self._coming
-        if not ray.wait([reply], timeout=0)[0]:
-            return
-        self._coming = None
-        try:
-            self._snapshot = unpack_outcome(ray.get(reply), receive).unwrap()
-        except DEATHS:
-            return
-        except Exception as error:
-            warnings.warn(
-                f"worker {self._index} cannot be pickled ({error}): after a crash, all its "
-                "calls would be repeated from the first",
-                stacklevel=2,
-            )
-            return
-        del self._log[:length]
-
-    def _give_up(self, reason: str) -> None:
-        self._lost = WorkerLost(reason)
-        for call in self._log:
-            settle(call.future, Outcome(error=self._lost))
-        self._log.clear()
-
-
-_Answer = tuple[_Worker, _Call, Any, Future[Any]]
-
-
-def _fulfil(answered: queue.SimpleQueue[_Answer | None]) -> None:
-    """Settle calls as their answers come in. An answer that tells of a death starts a recovery."""
+def _fulfil(answered: queue.SimpleQueue[Answer | None]) -> None:
+    """Deal with answers as they come in."""
     while (answer := answered.get()) is not None:
-        worker, call, actor, reply = answer
         try:
-            outcome = unpack_outcome(reply.result(), receive)
-        except DEATHS as error:
-            worker.recover(actor, error)
-        except Exception as error:
-            settle(call.future, Outcome(error=error))
-        else:
-            settle(call.future, outcome)
+            _deal_with(answer)
+        except Exception:
+            logging.getLogger(__name__).exception("an answer of Ray's was not understood")
+        del answer  # while this waits for the next, the last one's value may be let go
 
 
-def ship(value: Any) -> Any:
-    """The value as what Ray handles best: bytes, or its pickle beside its large arrays."""
-    stream, parts = pickled(value)
-    if sum(part.nbytes for part in parts) < STORE_BYTES:
-        return joined(stream, parts)
-    return stream, [np.frombuffer(part, np.uint8) for part in parts]
+def _deal_with(answer: Answer) -> None:
+    """Settle a call. An answer that tells of a death starts a recovery."""
+    worker, call = answer.worker, answer.call
+    try:
+        outcome = unpack_outcome(answer.reply.result(), receive)
+    except exceptions.RayTaskError as error:  # the call could not even begin
+        outcome = Outcome(error=_what_is_lost(error))
+        if answer.purpose == "call":
+            worker.drop(call)
+    except DEATHS as error:
+        worker.recover(answer.actor, error)
+        return
+    except Exception as error:
+        outcome = Outcome(error=error)
+    if answer.purpose == "snapshot":
+        worker.take_snapshot(call, outcome)
+    elif answer.purpose == "replay":
+        if outcome.error is not None:
+            worker.give_up(f"{worker} died and cannot be made again: {outcome.error}")
+    else:
+        if call.kept is not None and outcome.error is None:
+            outcome = Outcome(RayRef(worker.backend, call.kept, outcome.value))
+        worker.finish(call)
+        settle(call.future, outcome)
 
 
-def receive(shipped: Any) -> Any:
-    """The value that was shipped. Its arrays are read-only, as are those that come from Ray."""
-    if isinstance(shipped, bytes):
-        return unpack(shipped)
-    stream, parts = shipped
-    return pickle.loads(stream, buffers=parts)
+def _what_is_lost(error: Exception) -> Exception:
+    """What to tell whoever gave a call a Ref whose value is no more."""
+    if not isinstance(error, exceptions.ObjectLostError):
+        return error
+    return RuntimeError(
+        "a value that was kept where it was made is lost: that machine, or Ray's store on it, is "
+        "gone. Have it made again, or `put` what must outlive a machine"
+    )
+
+
+def _read_token() -> None:
+    """Have Ray look again at the settings of `new_token`: it does so once in a process."""
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
+
+
+@contextlib.contextmanager
+def _loopback() -> Iterator[None]:
+    """Have all of a Ray's processes listen to this machine alone.
+
+    This is what Ray does by itself on macOS and Windows. Elsewhere it takes 127.0.0.1, if given as
+    this machine's address, for a mistake.
+    """
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 def _first_missing(replies: list[Any]) -> int:

@@ -11,6 +11,7 @@ import contextlib
 import os
 import shutil
 import socket
+import sys
 import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -63,6 +64,12 @@ def environment(**variables: str) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def announce(engine: str, seconds: float) -> None:
+    """Say how long an engine's start took, if a terminal watches and it was felt."""
+    if seconds > 1 and sys.stderr.isatty():
+        print(f"{engine} is up after {seconds:.1f} s", file=sys.stderr)
 
 
 def own_directory(parent: str | None = None) -> tempfile.TemporaryDirectory[str]:
