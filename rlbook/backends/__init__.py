@@ -48,6 +48,7 @@ from __future__ import annotations
 
 import atexit
 import importlib
+import inspect
 import io
 import itertools
 import pickle
@@ -75,7 +76,6 @@ BACKENDS = {
     "ray": ("rlbook.backends.ray", "Ray"),
     "spark": ("rlbook.backends.spark", "Spark"),
 }
-
 
 
 def threads(number: float) -> dict[str, str]:
@@ -199,12 +199,12 @@ class Group(ABC):
         """
         self.check_index(index)
         room = self._room[index]
-        if not room.acquire(timeout=DEFAULT_TIMEOUT):
+        if not (room.acquire(blocking=False) or self._await_room(room)):
             raise TimeoutError(
                 f"worker {index} has {self.max_pending} calls to answer, and answered none for "
                 f"{DEFAULT_TIMEOUT:g} seconds"
             )
-        future = CallFuture()
+        future = self._new_future()
         future.versions = tuple(arg.version for arg in args if isinstance(arg, Ref))
         future.add_done_callback(lambda _: room.release())
         try:
@@ -213,6 +213,14 @@ class Group(ABC):
             future.cancel()
             raise
         return future
+
+    def _await_room(self, room: threading.BoundedSemaphore) -> bool:
+        """Wait until a worker with `max_pending` calls has answered one. False: it did not."""
+        return room.acquire(timeout=DEFAULT_TIMEOUT)
+
+    def _new_future(self) -> CallFuture:
+        """What `submit` returns."""
+        return CallFuture()
 
     @abstractmethod
     def _submit(
@@ -428,11 +436,66 @@ def pack_outcome(outcome: Outcome, pack: Callable[[Any], Any] = pack) -> Any:
     try:
         return pack(tuple(outcome))
     except Exception as error:
-        what = "result" if outcome.error is None else "exception"
-        kind = type(outcome.value if outcome.error is None else outcome.error).__name__
-        message = f"a worker's {what} of type {kind} cannot be sent: {error}"
-        trace = outcome.trace or traceback.format_exc()
-        return pack((None, TypeError(message), trace))
+        what, value = "result", outcome.value
+        if outcome.error is not None:
+            what, value = "exception", outcome.error
+        found: Exception = TypeError(f"a worker's {what}{unsendable(value)}: {error}")
+        if isinstance(error, OSError):  # no room for it
+            found = OSError(error.errno, f"a worker's {what} cannot be sent: {error.strerror}")
+        return pack((None, found, outcome.trace or traceback.format_exc()))
+
+
+def name_unsendable(args: Sequence[Any], error: Exception) -> Exception:
+    """What to raise when a call's arguments cannot be packed: says which part of which of them.
+
+    If all of them can, `error` had another reason, and is returned as it is.
+
+    >>> import threading
+    >>> print(name_unsendable([1, {"lock": threading.Lock()}], TypeError("no")))
+    argument 2: ['lock'] of type _thread.lock cannot be sent: no
+    """
+    for number, arg in enumerate(args, 1):
+        if not isinstance(arg, Ref) and attempt(pickled, arg).error is not None:
+            return TypeError(f"argument {number}{unsendable(arg)}: {error}")
+    return error
+
+
+def unsendable(value: Any) -> str:
+    """Says which part of a value, that cannot be pickled, is to blame."""
+    path, part = _culprit(value, set())
+    kind = type(part)
+    name = kind.__qualname__
+    if kind.__module__ != "builtins":
+        name = f"{kind.__module__}.{name}"
+    return f"{path and ': '}{path.lstrip()} of type {name} cannot be sent"
+
+
+def _culprit(value: Any, seen: set[int]) -> tuple[str, Any]:
+    """The innermost part that cannot be pickled, and the way to it, such as `.model['lock']`."""
+    seen.add(id(value))
+    if isinstance(value, Ref):  # itself, and not what it consists of
+        return "", value
+    for name, part in attempt(_parts, value).value or ():
+        if id(part) not in seen and attempt(pickled, part).error is not None:
+            path, found = _culprit(part, seen)
+            return name + path, found
+    return "", value
+
+
+def _parts(value: Any) -> list[tuple[str, Any]]:
+    """What a value consists of: items, attributes, the variables that a function uses."""
+    if isinstance(value, dict):
+        return [(f"[{key!r}]", part) for key, part in value.items()]
+    if isinstance(value, list | tuple | set):
+        return [(f"[{i}]", part) for i, part in enumerate(value)]
+    if inspect.isfunction(value):
+        outer = zip(value.__code__.co_freevars, value.__closure__ or (), strict=False)
+        cells = {name: cell.cell_contents for name, cell in outer}
+        used = {name: value.__globals__.get(name) for name in value.__code__.co_names}
+        return [(f" uses {name}", part) for name, part in (used | cells).items()]
+    state = value.__getstate__()  # the attributes; or a pair of those and of what is in __slots__
+    found = [each for each in (state if isinstance(state, tuple) else (state,)) if each]
+    return [(f".{name}", part) for each in found for name, part in each.items()]
 
 
 def unpack_outcome(blob: Any, unpack: Callable[[Any], Any] = unpack) -> Outcome:

@@ -18,7 +18,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rlbook.backends import attempt, freeze, pack, pack_outcome, pickled, pieces, thaw, unpack
+from rlbook.backends import (
+    Outcome,
+    attempt,
+    freeze,
+    pack,
+    pack_outcome,
+    pickled,
+    pieces,
+    thaw,
+    unpack,
+)
 from rlbook.backends.segments import SEGMENT_BYTES, Located, Pool, Segment, look_at
 
 # What the driver asks, in a message's last byte: make the worker; make it from a snapshot; call it;
@@ -36,7 +46,9 @@ class Kept(NamedTuple):
 def main(descriptor: int) -> None:
     """Serve the worker at the other end of the pipe until it is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
+    os.set_inheritable(descriptor, False)  # what the worker starts must not keep the pipe open
     threading.Thread(target=_die_with, args=(os.getppid(),), daemon=True).start()
+    _die_at_the_end_of_stdin()
     child = _Child(Connection(descriptor))
     while child.serve_one():
         pass
@@ -59,17 +71,26 @@ class _Child:
             return False
         kind = message[-1:]
         if kind == LET_GO:
-            for path in unpack(message):
-                self._lent[path].popleft().release()
+            self._take_back(unpack(message))
             return True
         outcome = attempt(self._act, kind, message)
         del message
+        if kind == REPLAY:
+            outcome = Outcome()
         try:
-            if kind != REPLAY:
-                self._answer(pack_outcome(outcome, self._sealed))
+            self._answer(pack_outcome(outcome, self._sealed))
         except OSError:  # the driver closed its end
             return False
         return True
+
+    def _take_back(self, paths: Sequence[str]) -> None:
+        for path in paths:
+            lent = self._lent.get(path)
+            if lent is None:  # the process before this one lent it
+                continue
+            lent.popleft().release()
+            if not lent:
+                del self._lent[path]
 
     def _act(self, kind: bytes, message: bytes) -> Any:
         content = self.received(unpack(message))
@@ -131,3 +152,18 @@ def _die_with(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(1.0)
     os._exit(1)
+
+
+def _die_at_the_end_of_stdin() -> None:
+    """The same at once, and also while C code keeps every thread of Python's waiting.
+
+    The driver holds the other end of the pipe that is our stdin, and the kernel tells of its end by
+    a signal, which ends a process that does not handle it.
+    """
+    import fcntl  # which Windows lacks, where nobody gets here
+
+    lifeline = os.dup(0)
+    with open(os.devnull, "rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)

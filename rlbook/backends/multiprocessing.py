@@ -43,6 +43,7 @@ from rlbook.backends import (
     check_workers,
     gather,
     late,
+    name_unsendable,
     pack,
     pickled,
     pieces,
@@ -52,6 +53,7 @@ from rlbook.backends import (
     unpack_outcome,
 )
 from rlbook.backends.child import BUILD, CALL, LET_GO, REPLAY, RESTORE, SNAPSHOT, Kept
+from rlbook.backends.interrupts import uninterrupted
 from rlbook.backends.segments import (
     SEGMENT_BYTES,
     Located,
@@ -62,12 +64,18 @@ from rlbook.backends.segments import (
 )
 from rlbook.backends.slots import own_directory
 
-# A call is sent before the one ahead of it is done only while the pipe's buffer surely holds both:
-# otherwise `submit` would wait for the worker.
-SEND_AHEAD_BYTES = 32 * 1024
+# One call is sent before the one ahead of it is done, so that the worker goes on without us. Not
+# more: those can still be cancelled, and a pipe that is full would make `submit` wait.
+SENT_AT_ONCE = 2
+
+# Seconds after which one looks again whether another thread has taken one's answer off the pipe.
+GLANCE = 0.01
 
 # A journal that holds more than this, and twice as much as a snapshot, is replaced by one.
-JOURNAL_BYTES = 256 * 2**20
+JOURNAL_BYTES = 64 * 2**20
+
+# Seconds that a process has to end by itself.
+PATIENCE = 2.0
 
 START_CHILD = "import sys; from rlbook.backends.child import main; main(int(sys.argv[1]))"
 
@@ -135,7 +143,12 @@ class Multiprocessing(Backend):
             self._tasks = self.launch(_Tasks, os.cpu_count() or 1)
         tasks, code = self._tasks, pack(function)
         futures = [tasks.submit(i % len(tasks), "run", code, item) for i, item in enumerate(items)]
-        return gather(futures, getattr(function, "__name__", "function"), timeout)
+        try:
+            return gather(futures, getattr(function, "__name__", "function"), timeout)
+        except TimeoutError:
+            self._tasks = None  # the next run must not wait for these
+            tasks.close()
+            raise
 
     def close(self) -> None:
         for group in list(self._groups):
@@ -211,8 +224,9 @@ class MultiprocessingGroup(Group):
     def close(self) -> None:
         for worker in self._workers:
             worker.hang_up()
+        deadline = monotonic() + PATIENCE
         for worker in self._workers:
-            worker.reap()
+            worker.reap(max(0.0, deadline - monotonic()))
 
 
 class _Call:
@@ -225,10 +239,12 @@ class _Call:
         self.outcome: Outcome | None = None
         self.future: Future[Any] | None = None  # fulfilled too, if there is one
 
-    @property
-    def nbytes(self) -> int:
-        """How much memory it holds."""
-        return len(self.message) + sum(segment.nbytes for segment in self.segments)
+    def begins(self) -> bool:
+        """Whether it was not cancelled; from now on it cannot be."""
+        future = self.future
+        if future is None or future.running() or (future.done() and not future.cancelled()):
+            return True  # once more, after a restart
+        return future.set_running_or_notify_cancel()
 
     def answer(self, outcome: Outcome) -> None:
         """Give the outcome to whoever waits."""
@@ -244,6 +260,11 @@ class _Call:
         for segment in self.segments:
             segment.release()
         self.segments = ()
+
+
+def _again(call: _Call) -> _Call:
+    """A call of the journal, to be repeated; the journal still holds its segments."""
+    return _Call(REPLAY, call.message[:-1] + REPLAY, call.segments)
 
 
 class _Worker:
@@ -265,7 +286,8 @@ class _Worker:
         self._waiting: deque[_Call] = deque()  # not sent yet
         self._sent: deque[_Call] = deque()  # sent, no answer yet
         self._done: list[_Call] = []  # answered since the snapshot
-        self._journal_bytes = 0  # what those hold
+        self._journal_bytes = 0  # what those hold,
+        self._journal_paths: set[str] = set()  # in these segments, among others
         self._snapshot_bytes = 0
         self._asked = False  # for a snapshot
         self._closed = False
@@ -273,7 +295,10 @@ class _Worker:
         self._lent: deque[Segment] = deque()  # ours that the worker looks at, once for each time
         self._let_go: deque[str] = deque()  # the worker's that we looked at
         shipped, self._held = self._shipped(args)
-        self._blueprint = pack((worker_class, index, shipped))
+        try:
+            self._blueprint = pack((worker_class, index, shipped))
+        except Exception as error:
+            raise name_unsendable(args, error) from error
         self._origin = self._message(BUILD, (self._blueprint, backend.directories))
         self._reading = threading.Lock()  # held by whoever takes answers off the pipe
         self._background: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
@@ -296,7 +321,12 @@ class _Worker:
     ) -> _Call:
         """Send a call, or have it sent when the pipe has room."""
         shipped, held = self._shipped(args)
-        call = self._message(CALL, (method, shipped, keep), held)
+        try:
+            call = self._message(CALL, (method, shipped, keep), held)
+        except Exception as error:
+            for segment in held:
+                segment.release()
+            raise name_unsendable(args, error) from error
         call.future = future
         self._enqueue(call)
         return call
@@ -325,14 +355,17 @@ class _Worker:
     def await_answer(self, call: _Call, deadline: float = inf) -> None:
         """Take answers off the pipe until that of `call` is among them, or time is up."""
         while call.outcome is None:
-            patience = min(max(0.0, deadline - monotonic()), threading.TIMEOUT_MAX)
-            if not self._reading.acquire(timeout=patience):
+            left = max(0.0, deadline - monotonic())
+            with uninterrupted() as longest:
+                # Another thread may be reading, and take this answer too.
+                if self._reading.acquire(timeout=min(left, GLANCE)):
+                    try:
+                        if call.outcome is None:
+                            self._take_answer(min(left, longest))
+                    finally:
+                        self._reading.release()
+            if left == 0:
                 return
-            try:
-                if call.outcome is None and not self._take_answer(deadline):
-                    return
-            finally:
-                self._reading.release()
 
     def await_in_background(self, call: _Call) -> None:
         """Have a thread do so."""
@@ -351,24 +384,29 @@ class _Worker:
             if self._closed:
                 return
             self._closed = True
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+        self._abandon(RuntimeError(f"worker {self._index} was closed"))
+        self._background.put(None)
+
+    def _abandon(self, error: Exception) -> None:
+        """There will be no answer to those who wait."""
+        with self._lock:
             abandoned = [*self._sent, *self._waiting]
             self._sent.clear()
             self._waiting.clear()
-            with contextlib.suppress(OSError):
-                self._socket.shutdown(socket.SHUT_RDWR)
         for call in abandoned:
-            call.answer(Outcome(error=RuntimeError(f"worker {self._index} was closed")))
-        self._background.put(None)
+            call.answer(Outcome(error=error))
+            if call.kind == CALL:
+                call.drop()
 
-    def reap(self, patience: float = 2.0) -> None:
+    def reap(self, patience: float = PATIENCE) -> None:
         """Have the process and the thread end, and give back the pipe."""
         self._end_of_process(patience)
-        if self._thread is not None:
-            self._thread.join(patience)
-        with contextlib.suppress(OSError):
-            self._connection.close()
-            self._socket.close()
+        if self._thread not in (None, threading.current_thread()):
+            self._thread.join(PATIENCE)
         with self._lock:
+            self._close_pipe()
             self._forget_process()
             for call in [self._origin, *self._done]:
                 call.drop()
@@ -377,13 +415,14 @@ class _Worker:
                 segment.release()
             self._held = []
 
-    def _end_of_process(self, patience: float = 2.0) -> int | None:
+    def _end_of_process(self, patience: float = PATIENCE) -> int | None:
         """Wait for the process to end, and end it if it does not. Its exit status."""
         for end in (self._process.terminate, self._process.kill, lambda: None):
             try:
                 return self._process.wait(patience)
             except subprocess.TimeoutExpired:
                 end()
+                patience = PATIENCE
         return None
 
     def _start_process(self) -> None:
@@ -393,8 +432,9 @@ class _Worker:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", START_CHILD, str(theirs.fileno())],
                 env={**os.environ, **self._environment, "PYTHONPATH": path},
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,  # nothing comes, but it ends when this process does
                 pass_fds=(theirs.fileno(),),
+                process_group=0,  # Ctrl-C is for the driver alone
             )
         except OSError:
             self._socket.close()
@@ -404,31 +444,41 @@ class _Worker:
         self._connection = Connection(os.dup(self._socket.fileno()))
         self._poll = select.poll()
         self._poll.register(self._connection.fileno(), select.POLLIN)
+        # Readable when the process has ended: a child of its own may keep the pipe open.
+        self._end = -1
+        with contextlib.suppress(AttributeError, OSError):  # macOS, old kernels
+            self._end = os.pidfd_open(self._process.pid)
+            self._poll.register(self._end, select.POLLIN)
+
+    def _close_pipe(self) -> None:
+        with contextlib.suppress(OSError):
+            self._connection.close()
+            self._socket.close()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        if self._end >= 0:
+            os.close(self._end)
+            self._end = -1
 
     def _enqueue(self, call: _Call) -> None:
-        with self._lock:
-            if self._lost is not None:
-                raise self._lost
-            if self._closed:
-                raise RuntimeError(f"worker {self._index} is closed")
+        with uninterrupted(), self._lock:
+            if self._lost is not None or self._closed:
+                call.drop()
+                raise self._lost or RuntimeError(f"worker {self._index} is closed")
             self._waiting.append(call)
             self._send_what_fits()
 
     def _send_what_fits(self) -> None:
-        while self._waiting:
-            call = self._waiting[0]
-            ahead = sum(len(sent.message) for sent in self._sent)
-            if self._sent and ahead + len(call.message) > SEND_AHEAD_BYTES:
-                return
-            self._waiting.popleft()
-            if call.future is not None and not call.future.set_running_or_notify_cancel():
+        while self._waiting and len(self._sent) < SENT_AT_ONCE:
+            call = self._waiting.popleft()
+            if not call.begins():
                 call.drop()
                 call.answer(Outcome(error=CancelledError()))
                 continue
             self._sent.append(call)
             self._send(call)
 
-    def _send(self, call: _Call, kind: bytes = b"") -> None:
+    def _send(self, call: _Call) -> None:
         paths = tuple(self._let_go.popleft() for _ in range(len(self._let_go)))
         for segment in call.segments:
             segment.hold()
@@ -437,14 +487,16 @@ class _Worker:
         with contextlib.suppress(OSError):
             if paths:
                 self._connection.send_bytes(pack(paths) + LET_GO)
-            self._connection.send_bytes(call.message[:-1] + kind if kind else call.message)
+            self._connection.send_bytes(call.message)
 
-    def _take_answer(self, deadline: float) -> bool:
-        """Wait for an answer, or the death of the process, and deal with it. False: time is up."""
-        wait = None if deadline == inf else max(0.0, deadline - monotonic()) * 1000
+    def _take_answer(self, longest: float) -> None:
+        """Wait for an answer, or the death of the process, and deal with it."""
         try:
-            if not self._poll.poll(wait):
-                return False
+            ready = self._poll.poll(None if longest == inf else longest * 1000)
+            if not ready:
+                return
+            if len(ready) == 1 and ready[0][0] == self._end:
+                raise EOFError
             message = self._connection.recv_bytes()
         except (EOFError, OSError):
             self._recover()
@@ -453,7 +505,6 @@ class _Worker:
                 self._take_back(unpack(message))
             else:
                 self._settle(message)
-        return True
 
     def _take_back(self, paths: Sequence[str]) -> None:
         """The worker has let go of segments that it was lent."""
@@ -475,17 +526,29 @@ class _Worker:
             if self._closed:
                 return
             call = self._sent.popleft()
+            again = call.kind == RESTORE or call.outcome is not None
+            if call is self._origin and again and outcome.error is not None:
+                self._give_up(f"could not be built again: {outcome.error!r}", outcome.error)
+                return
             if type(outcome.value) is Kept:
                 kept = self._backend.pool.adopt(outcome.value.located)
                 outcome = Outcome(SegmentRef(self._backend, kept))
             if call.kind == CALL:
-                self._done.append(call.without_outcome())
-                self._journal_bytes += call.nbytes
+                self._note(call)
                 self._ask_for_snapshot()
             elif call.kind == SNAPSHOT:
                 self._keep_snapshot(outcome)
             self._send_what_fits()
         call.answer(outcome)
+
+    def _note(self, call: _Call) -> None:
+        """Put a call that was answered into the journal."""
+        self._done.append(call.without_outcome())
+        self._journal_bytes += len(call.message)
+        for segment in call.segments:
+            if segment.path not in self._journal_paths:
+                self._journal_paths.add(segment.path)
+                self._journal_bytes += segment.nbytes
 
     def _ask_for_snapshot(self) -> None:
         """When there is much to repeat, or to keep for the case that it must be repeated."""
@@ -496,6 +559,10 @@ class _Worker:
             self._waiting.appendleft(_Call(SNAPSHOT, pack(()) + SNAPSHOT))
 
     def _keep_snapshot(self, outcome: Outcome) -> None:
+        if isinstance(outcome.error, OSError):  # no room for it: perhaps there is later
+            self._asked = False
+            self._backend.pool.trim()
+            return
         if outcome.error is not None:  # nor will it be asked for again
             warnings.warn(
                 f"worker {self._index} cannot be pickled ({outcome.error}): after a crash, all its "
@@ -503,14 +570,20 @@ class _Worker:
                 stacklevel=2,
             )
             return
+        content = (self._blueprint, self._backend.directories, outcome.value)
+        try:
+            origin = self._message(RESTORE, content)
+        except OSError:
+            self._asked = False
+            return
         # Answers come in the order of the calls, so all that is done is part of the snapshot.
         for call in [self._origin, *self._done]:
             call.drop()
+        self._origin = origin
         self._done.clear()
         self._asked, self._journal_bytes = False, 0
+        self._journal_paths.clear()
         self._snapshot_bytes = outcome.value.nbytes
-        content = (self._blueprint, self._backend.directories, outcome.value)
-        self._origin = self._message(RESTORE, content)
 
     def _recover(self) -> None:
         """Start the worker's process again and bring it to where it was."""
@@ -519,22 +592,27 @@ class _Worker:
                 return
             status = self._end_of_process()
             self._forget_process()
+            self._close_pipe()
             if self._restarts_left == 0:
-                self._give_up(status)
+                how = f"signal {-status}" if status and status < 0 else f"exit status {status}"
+                self._give_up(
+                    f"died too often; the last time by {how}. "
+                    "Its calls can be repeated with a higher max_restarts"
+                )
                 return
             self._restarts_left -= 1
-            self._connection.close()
-            self._socket.close()
-            self._start_process()
-            if any(call.kind == SNAPSHOT for call in self._sent):
+            try:
+                self._start_process()
+            except OSError as error:
+                self._give_up(f"could not be started again: {error}", error)
+                return
+            unanswered = [*self._sent, *self._waiting]
+            if any(call.kind == SNAPSHOT for call in unanswered):
                 self._asked = False
-            calls = [call for call in self._sent if call.kind == CALL]
-            self._sent = deque([self._origin, *calls])
-            self._send(self._origin)
-            for call in self._done:
-                self._send(call, REPLAY)
-            for call in calls:
-                self._send(call)
+            calls = [call for call in unanswered if call.kind == CALL]
+            self._sent.clear()
+            self._waiting = deque([self._origin, *map(_again, self._done), *calls])
+            self._send_what_fits()
 
     def _forget_process(self) -> None:
         """What was lent to a dead process is free, and what it made is nobody's."""
@@ -543,16 +621,10 @@ class _Worker:
         self._let_go.clear()
         remove_all_of(self._backend.directories, str(self._process.pid))
 
-    def _give_up(self, status: int | None) -> None:
-        how = f"signal {-status}" if status and status < 0 else f"exit status {status}"
-        self._lost = WorkerLost(
-            f"worker {self._index} died too often; the last time by {how}. "
-            "Its calls can be repeated with a higher max_restarts"
-        )
-        for call in [*self._sent, *self._waiting]:
-            call.answer(Outcome(error=self._lost))
-        self._sent.clear()
-        self._waiting.clear()
+    def _give_up(self, why: str, cause: BaseException | None = None) -> None:
+        self._lost = WorkerLost(f"worker {self._index} {why}")
+        self._lost.__cause__ = cause
+        self._abandon(self._lost)
 
 
 def _gpus(index: int, share: float) -> dict[str, str]:

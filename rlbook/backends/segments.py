@@ -144,10 +144,22 @@ class Pool:
             while sum(each.size for each in self._spare) > SPARE_BYTES:
                 self._spare.pop(0).remove()
 
+    def _count_dropped(self) -> None:
+        while self.dropped:
+            self.one_less(self.dropped.popleft())
+
+    def trim(self) -> bool:
+        """Delete what is kept for later use, since memory is short. Whether there was any."""
+        with self.lock:
+            self._count_dropped()
+            spare, self._spare = self._spare, []
+        for segment in spare:
+            segment.remove()
+        return bool(spare)
+
     def _take(self, nbytes: int) -> Segment:
         with self.lock:
-            while self.dropped:
-                self.one_less(self.dropped.popleft())
+            self._count_dropped()
             fitting = [each for each in self._spare if nbytes <= each.size <= 4 * nbytes + 2**20]
             if fitting:
                 best = min(fitting, key=lambda each: each.size)
@@ -170,6 +182,8 @@ class Pool:
                     raise
             finally:
                 os.close(descriptor)
+        if self.trim():
+            return self._make(nbytes)
         where = " nor in ".join(self._directories)
         raise OSError(errno.ENOSPC, f"no room for {nbytes:,} bytes, in {where}")
 

