@@ -17,10 +17,10 @@ CHAPTERS := $(sort $(wildcard book/[0-9]*.ipynb)) $(sort $(wildcard book/solutio
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test book bench clean
+.PHONY: help lab test book book-data bench soak clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 lab: $(READY) ## open the book in JupyterLab; ARGS="--no-browser --port 8899" reaches Jupyter
 	$(PY) -m jupyterlab $(AS_ROOT) --ServerApp.root_dir="$(CURDIR)/book" $(ARGS)
@@ -37,8 +37,14 @@ endif
 book: $(READY) ## run every chapter and write executed copies and HTML; ARGS="--only 03 --in-place"
 	$(PY) book/build.py $(ARGS)
 
+book-data: $(READY) ## measure again what takes too long for a chapter; needs 8 GB and a quiet machine
+	$(PY) book/make_data.py $(ARGS)
+
 bench: $(BENCH_READY) ## measure ours beside its peers in one run; ARGS reaches the benchmarks
 	$(BENCH_PY) -m benchmarks $(ARGS)
+
+soak: $(READY) ## kill workers at random, and see that no number changes; takes about ten minutes
+	$(PY) -m benchmarks.soak $(ARGS)
 
 clean: ## remove the environments, build/ and every cache
 	rm -rf $(VENV) $(BENCH_VENV) build dist rlbook.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -12,6 +12,7 @@ import pytest
 from probes import LAKE, METHODS, Probe, agent_of
 
 import rlbook_envs  # noqa: F401  (registers the worlds)
+from benchmarks import soak
 from rlbook import monte_carlo, table_agent, temporal_difference
 from rlbook.backends import Backend
 from rlbook.schedules import Linear
@@ -130,6 +131,13 @@ def test_a_worker_that_is_killed_in_a_call_changes_no_number(
     found = run(LAKE, backend, workers=2)
     assert marker.exists()
     assert_same(found, reference)
+
+
+@pytest.mark.parametrize("backend", APART, indirect=True)
+def test_workers_killed_at_random_change_no_number(backend):
+    """`make soak` kills more of them."""
+    found = soak.soak(backend, kills=3, seed=1, steps=80_000)
+    assert found.kills == 3 and found.equal
 
 
 @pytest.mark.parametrize("call", [2, 6])  # before and after the first snapshot
