@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from rlbook.check.exercise import CheckFailed as CheckFailed
 from rlbook.check.exercise import Function
+from rlbook.check.laptop_to_cluster import EXERCISES as LAPTOP_TO_CLUSTER
 from rlbook.check.monte_carlo import EXERCISES as MONTE_CARLO
 from rlbook.check.q_learning import EXERCISES
 from rlbook.check.sarsa import EXERCISES as SARSA
@@ -446,3 +447,89 @@ def snake_view(make_view: Function) -> None:
         CheckFailed: it does something else.
     """
     SNAKE["snake_view"].check(make_view)
+
+
+def speed_up(function: Function) -> None:
+    """Check the speed-up of a run that is shared out: chapter 05, equation (5.2).
+
+    Args:
+        function: `(serial, work, rounds, overhead, workers) -> speed-up`. Alone, a run takes serial
+            + work seconds. With workers, the work is divided among them, the serial part is not,
+            and each of the rounds costs the overhead, in seconds.
+
+    Raises:
+        CheckFailed: it does something else.
+    """
+    LAPTOP_TO_CLUSTER["speed_up"].check(function)
+
+
+def split_episodes(function: Function) -> None:
+    """Check how many episodes each worker gets.
+
+    Args:
+        function: `(number, workers) -> sizes`, int64 (workers,): they add up to number, differ by
+            at most one, and the larger ones come first, as the parts of `np.array_split` do.
+
+    Raises:
+        CheckFailed: it does something else.
+    """
+    LAPTOP_TO_CLUSTER["split_episodes"].check(function)
+
+
+def stream_keys(function: Function) -> None:
+    """Check the keys of environments' random streams.
+
+    Args:
+        function: `(seed, stream, number) -> keys`, uint64 (number,): for environment 0, 1, … the
+            first 64-bit word of `SeedSequence(seed, spawn_key=(stream, index))`.
+
+    Raises:
+        CheckFailed: it does something else.
+    """
+    LAPTOP_TO_CLUSTER["stream_keys"].check(function)
+
+
+def merge_moments(function: Function) -> None:
+    """Check moments of several workers put together (Chan, Golub and LeVeque, 1979).
+
+    Args:
+        function: `(moments) -> merged`, from float64 (W, 3) to (3,): each row holds how many
+            numbers a worker has seen, their mean, and the sum of their squared distances from it;
+            the result holds the same of all numbers together. A row whose count is 0 is all zeros.
+
+    Raises:
+        CheckFailed: it does something else.
+    """
+    LAPTOP_TO_CLUSTER["merge_moments"].check(function)
+
+
+def replay_journal(function: Function) -> None:
+    """Check the state of a worker that was built again from a snapshot and a journal.
+
+    Args:
+        function: `(total, done, journal) -> total`. The snapshot holds a total, and all calls up to
+            number `done` are in it. `journal` is int64 (J, 2), its rows (number, amount), in the
+            order in which they were sent, which is not that of their numbers; a call that was sent
+            again stands there again. A call makes the total 2 * total + amount; each counts once,
+            in the order of the numbers.
+
+    Raises:
+        CheckFailed: it does something else.
+    """
+    LAPTOP_TO_CLUSTER["replay_journal"].check(function)
+
+
+def my_thrower(worker_class: Function) -> None:
+    """Check a worker of your own that throws darts at a square, to estimate π.
+
+    `throw(number)` draws `rng.random((number, 2))` and gives back how many points (x, y) of all
+    calls so far had x² + y² < 1. `rng` is the worker's own generator, made once, from
+    `SeedSequence(seed, spawn_key=(0, index))`. Between calls the worker is frozen and thawed.
+
+    Args:
+        worker_class: a class whose constructor takes `(index, seed)`.
+
+    Raises:
+        CheckFailed: it does something else.
+    """
+    LAPTOP_TO_CLUSTER["my_thrower"].check(worker_class)
