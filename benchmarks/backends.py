@@ -6,10 +6,14 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
+import numpy as np
+
+from benchmarks.bare import Bare, pid
 from benchmarks.measuring import (
     Row,
     Spread,
@@ -37,6 +41,21 @@ class Idle:
     def pid(self) -> int:
         """The number of the process that the worker lives in."""
         return os.getpid()
+
+
+class Loaded(Idle):
+    """A worker that does nothing, and has a megabyte of state, which no call changes."""
+
+    def __init__(self, index: int = 0) -> None:
+        self.state = np.arange(2**17, dtype=np.float64)
+
+
+class Learning(Loaded):
+    """The same, but every call changes the state."""
+
+    def noop(self) -> None:
+        """Do next to nothing."""
+        self.state += 1
 
 
 def echo(connection: Connection) -> None:
@@ -112,18 +131,20 @@ def _call_ray(backend: Backend, n: int, turns: int) -> Row:
 def call_spark(quick: bool) -> list[Row]:
     """A call that does nothing, against a Spark job that does nothing."""
     with get("spark") as backend:
-        return [_call_spark(backend, n, turns=5 if quick else 30) for n in (1, 2)]
+        turns = 5 if quick else 20
+        cases = ((Idle, ""), (Loaded, ", 1 MB of state"), (Learning, ", 1 MB of new state"))
+        return [_call_spark(backend, n, *case, turns) for case in cases for n in (1, 2)]
 
 
-def _call_spark(backend: Any, n: int, turns: int) -> Row:
+def _call_spark(backend: Any, n: int, worker: type[Idle], state: str, turns: int) -> Row:
     context = backend.context
 
     def ask() -> None:
         context.parallelize(range(n), n).map(identity).collect()
 
-    ours, peer = _calls(backend, n, ask, calls=10, turns=turns)
+    ours, peer = _calls(backend, n, ask, calls=10, turns=turns, worker=worker)
     return Row(
-        f"a no-op call, Spark, {n} worker{'s' * (n > 1)}",
+        f"a no-op call, Spark, {n} worker{'s' * (n > 1)}{state}",
         'group.call("noop")',
         f"parallelize(range({n}), {n}).map(identity).collect(), {named('pyspark')}",
         {"times its time": ratios(ours, peer), "µs more": differences(ours, peer)},
@@ -134,33 +155,46 @@ def _call_spark(backend: Any, n: int, turns: int) -> Row:
 
 
 def memory(quick: bool) -> list[Row]:
-    """What an idle worker's process holds, against a Python that has imported nothing."""
-    with get("multiprocessing") as backend:
-        pairs = [_memory_pair(backend) for _ in range(1 if quick else 5)]
+    """What an idle worker's process holds, against one of the engine's own that does nothing."""
+    sides = {
+        "multiprocessing": (_with_empty_python, f"an empty Python {sys.version.split()[0]}"),
+        "ray": (_with_bare_actor, f"an actor that imports nothing, {named('ray')}"),
+        "spark": (_with_bare_task, f"a task that imports nothing, {named('pyspark')}"),
+    }
+    rows = []
+    for name, (measure, peer) in sides.items():
+        with get(name) as backend:
+            pairs = [measure(backend) for _ in range(1 if quick else 3)]
+        rows.append(_memory_row(name, peer, pairs))
+    return rows
+
+
+Memory = dict[str, float]  # MiB, by kind
+
+
+def _memory_row(name: str, peer: str, pairs: list[tuple[Memory, Memory]]) -> Row:
     ours, theirs = zip(*pairs, strict=True)
-    return [
-        Row(
-            "memory of an idle worker, multiprocessing",
-            "a worker's process",
-            f"an empty Python process, Python {sys.version.split()[0]}",
-            {
-                "MiB more (PSS)": differences([m["Pss"] for m in ours], [m["Pss"] for m in theirs]),
-                "times its PSS": ratios([m["Pss"] for m in ours], [m["Pss"] for m in theirs]),
-            },
-            {
-                f"{side}, MiB {kind.upper()}": Spread.of(m[kind] for m in found).median
-                for side, found in (("ours", ours), ("peer", theirs))
-                for kind in ("Rss", "Pss")
-            },
-            note="PSS shares out what several processes map. What the worker's own class imports, "
-            "such as NumPy and Numba, comes on top. Read from /proc, so only on Linux.",
-        )
-    ]
+    return Row(
+        f"memory of an idle worker, {name}",
+        "a worker's process",
+        peer,
+        {
+            "MiB more (PSS)": differences([m["Pss"] for m in ours], [m["Pss"] for m in theirs]),
+            "times its PSS": ratios([m["Pss"] for m in ours], [m["Pss"] for m in theirs]),
+        },
+        {
+            f"{side}, MiB {kind.upper()}": Spread.of(m[kind] for m in found).median
+            for side, found in (("ours", ours), ("peer", theirs))
+            for kind in ("Rss", "Pss")
+        },
+        Target(60),
+        "PSS shares out what several processes map. What the worker's own class imports, such as "
+        "Numba, comes on top. Read from /proc, so only on Linux.",
+    )
 
 
-def _memory_pair(backend: Backend) -> tuple[dict[str, float], dict[str, float]]:
-    group = backend.launch(Idle, 1)
-    pid = group.call("pid")[0]
+def _with_empty_python(backend: Backend) -> tuple[Memory, Memory]:
+    ours = _of_our_worker(backend)
     with subprocess.Popen(
         [sys.executable, "-c", "print(flush=True); input()"],
         stdin=subprocess.PIPE,
@@ -168,24 +202,54 @@ def _memory_pair(backend: Backend) -> tuple[dict[str, float], dict[str, float]]:
     ) as empty:
         assert empty.stdin is not None and empty.stdout is not None
         empty.stdout.readline()  # it is up
-        found = _memory(pid), _memory(empty.pid)
+        theirs = _memory(empty.pid)
         empty.stdin.write(b"\n")
+    return ours, theirs
+
+
+def _with_bare_actor(backend: Backend) -> tuple[Memory, Memory]:
+    import ray
+
+    actor = ray.remote(Bare).options(num_cpus=0).remote()  # type: ignore[attr-defined]
+    theirs = _memory(ray.get(actor.pid.remote()))
+    ours = _of_our_worker(backend)
+    ray.kill(actor)
+    return ours, theirs
+
+
+def _with_bare_task(backend: Backend) -> tuple[Memory, Memory]:
+    """Spark runs all tasks in the same processes, so the bare one must come first, in a new one."""
+    context = backend.context  # type: ignore[attr-defined]
+    # Another environment makes it another process.
+    context.environment["RLBOOK_BENCHMARK"] = uuid.uuid4().hex
+    theirs = _memory(context.parallelize(range(1), 1).map(pid).collect()[0])
+    return _of_our_worker(backend), theirs
+
+
+def _of_our_worker(backend: Backend) -> Memory:
+    group = backend.launch(Idle, 1)
+    found = _memory(group.call("pid")[0])
     group.close()
     return found
 
 
-def _memory(pid: int) -> dict[str, float]:
-    """MiB that a process holds, by kind."""
-    with open(f"/proc/{pid}/smaps_rollup") as lines:
+def _memory(process: int) -> Memory:
+    """What a process holds."""
+    with open(f"/proc/{process}/smaps_rollup") as lines:
         words = [line.split() for line in lines]
     return {w[0].rstrip(":"): int(w[1]) / 1024 for w in words if w[0] in ("Rss:", "Pss:")}
 
 
 def _calls(
-    backend: Backend, n: int, ask: Callable[[], Any], calls: int, turns: int
+    backend: Backend,
+    n: int,
+    ask: Callable[[], Any],
+    calls: int,
+    turns: int,
+    worker: type[Idle] = Idle,
 ) -> list[list[float]]:
     """Microseconds of a call that does nothing, on n workers, and of `ask`, by turns."""
-    group = backend.launch(Idle, n)
+    group = backend.launch(worker, n)
     ours = microseconds_each(lambda: group.call("noop"), calls)
     peer = microseconds_each(ask, calls)
     interleave(ours, peer, turns=2)  # warm both up

@@ -38,13 +38,19 @@ ROWS = {
     "call_ray": Subject("backends", "call_ray", "a no-op call against a bare Ray actor's"),
     "call_spark": Subject("backends", "call_spark", "a no-op call against an empty Spark job"),
     "import": Subject("start_up", "imports", "import rlbook against import numpy"),
+    "start": Subject("start_up", "engines", "start, one call and end, against the bare engines"),
     "worlds": Subject("worlds", "vectors", "1024 environments against EnvPool and Gymnasium"),
     "snake": Subject("worlds", "snake", "1024 Snakes against the same rules run by Python"),
     "workers": Subject("workers", "workers", "two workers against one, on each backend"),
     "dear_workers": Subject(
         "workers", "dear", "two workers against one where a step costs a millisecond"
     ),
-    "memory": Subject("backends", "memory", "an idle worker against an empty Python process"),
+    "arrays_multiprocessing": Subject(
+        "transport", "multiprocessing_", "100 MB to two workers and back, against pickling pipes"
+    ),
+    "arrays_ray": Subject("transport", "ray", "the same against bare ray.put and ray.get"),
+    "arrays_spark": Subject("transport", "spark", "the same against a bare broadcast and collect"),
+    "memory": Subject("backends", "memory", "an idle worker against an idle process of its engine"),
 }
 
 
