@@ -1,0 +1,94 @@
+"""What an engine started goes with the script that started it: by Ctrl-C, and by SIGKILL."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from rlbook.backends.slots import own_directory
+
+BODY = """
+import sys, time
+from rlbook import backends
+class Worker:
+    def __init__(self, index): pass
+    def sleep(self, seconds): time.sleep(seconds)
+backend = backends.get(sys.argv[1])
+group = backend.launch(Worker, 2)
+group.call("sleep", 0)
+print("ready", flush=True)
+group.call("sleep", 10_000)
+"""
+
+engines = pytest.mark.parametrize(
+    "engine",
+    [pytest.param(name, marks=getattr(pytest.mark, name)) for name in ("ray", "spark")],
+)
+
+
+@pytest.fixture
+def driver(engine, tmp_path):
+    """A script in the midst of a call, and all the processes that it has started."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", BODY, engine],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        process_group=0,
+    )
+    assert process.stdout.readline() == "ready\n", process.stderr.read()
+    started = psutil.Process(process.pid).children(recursive=True)
+    assert len(started) >= 2
+    yield process, started
+    for left in [*started, psutil.Process()][:-1]:
+        if left.is_running():
+            left.kill()
+    process.kill()
+    process.communicate()
+
+
+def left_after(seconds, processes):
+    """Which of the processes still run then. (A zombie has ended, and nobody has asked how.)"""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        running = [each for each in processes if each.is_running()]
+        if all(each.status() == psutil.STATUS_ZOMBIE for each in running):
+            return []
+        time.sleep(0.1)
+    return running
+
+
+def directories(pid):
+    """What a process with this number owned, wherever an engine keeps its files."""
+    places = (Path("/tmp"), Path("/dev/shm"))
+    return [found for place in places for found in place.glob(f"rlbook-*-{pid}-*")]
+
+
+@engines
+def test_ctrl_c_ends_a_script_and_all_that_it_started(driver):
+    process, started = driver
+    time.sleep(0.5)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, said = process.communicate(timeout=60)
+    assert said.rstrip().endswith("KeyboardInterrupt"), said
+    assert left_after(10, started) == []
+    assert directories(process.pid) == []
+
+
+@engines
+def test_when_the_driver_is_killed_nothing_outlives_it_for_long(driver, engine):
+    process, started = driver
+    # Ray's own watchers look up only now and then, and end within a minute.
+    watchers = [each for each in started if each.name().endswith("Agent")]
+    process.kill()
+    process.communicate()
+    assert left_after(10, set(started) - set(watchers)) == []
+    for place in {found.parent for found in directories(process.pid)}:
+        own_directory(str(place)).cleanup()  # as the next start does
+    assert directories(process.pid) == []
