@@ -168,6 +168,8 @@ def soak(backend: Backend, kills: int, seed: int = 0, steps: int = STEPS) -> Soa
             equal &= same(found, references[name])
             runs += 1
             in_vain = 0 if killer.killed > before else in_vain + 1
+            if in_vain:  # runs are over sooner than that
+                killer.longest_pause /= 2
             if in_vain == 10:
                 raise RuntimeError(f"ten runs on {backend.name} without a kill: is it a busy day?")
     return Soak(backend.name, killer.killed, runs, monotonic() - begin, equal)
