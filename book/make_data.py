@@ -137,7 +137,7 @@ def code_hash() -> str:
             body = getattr(node, "body", None)
             if isinstance(body, list) and body and _is_text(body[0]):
                 body[0] = ast.Pass()
-        digest.update(f"{path.name}\n{ast.dump(tree)}\n".encode())
+        digest.update(f"{path.name}\n{ast.unparse(tree)}\n".encode())
     return digest.hexdigest()[:16]
 
 

@@ -5,24 +5,15 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
+from checking import message_of
 
-from rlbook import backends, check
-from rlbook.check import CheckFailed
+from rlbook import backends
 from rlbook.check.laptop_to_cluster import EXERCISES
 from rlbook.shared_table import SharedTable, contribution
 from rlbook.tabular import Learned
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book"))  # a script
 import make_data
-
-PLANTED = [
-    pytest.param(exercise, mistake, function, id=f"{exercise.name}-{mistake.name}-{i}")
-    for exercise in EXERCISES.values()
-    for mistake in exercise.mistakes
-    for i, function in enumerate(mistake.functions)
-]
-
 
 # Solutions, each written out as its definition.
 
@@ -85,49 +76,6 @@ SOLUTIONS = {
     "replay_journal": my_replay,
     "my_thrower": Thrower,
 }
-
-
-def message_of(name, function):
-    """What the checker says of a wrong solution."""
-    with pytest.raises(CheckFailed) as failure:
-        getattr(check, name)(function)
-    return str(failure.value)
-
-
-@pytest.mark.parametrize("name", EXERCISES)
-def test_solutions_pass(name, capsys):
-    for solution in (SOLUTIONS[name], EXERCISES[name].reference):
-        getattr(check, name)(solution)
-        cases = EXERCISES[name].num_cases
-        assert capsys.readouterr().out == f"{name}: correct ({cases} cases)\n"
-
-
-@pytest.mark.parametrize(("exercise", "mistake", "function"), PLANTED)
-def test_planted_mistakes_are_turned_down_by_name(exercise, mistake, function):
-    assert message_of(exercise.name, function) == f"{exercise.name}: {mistake.name}. {mistake.hint}"
-
-
-@pytest.mark.parametrize("name", EXERCISES)
-def test_what_is_planted(name):
-    names = [mistake.name for mistake in EXERCISES[name].mistakes]
-    assert len(names) == len(set(names)) >= 5
-
-
-@pytest.mark.parametrize("name", EXERCISES)
-def test_a_stub_is_no_failure_so_that_a_chapter_runs_from_top_to_bottom(name, capsys):
-    def stub(*arguments):
-        raise NotImplementedError("your turn")
-
-    getattr(check, name)(stub)
-    assert capsys.readouterr().out == f"{name}: not written yet\n"
-
-
-@pytest.mark.parametrize("name", EXERCISES)
-def test_cases_are_always_the_same(name):
-    exercise = EXERCISES[name]
-    twice = [[repr(case) for case in exercise._cases()] for _ in range(2)]
-    assert twice[0] == twice[1]
-    assert len(twice[0]) == exercise.num_cases
 
 
 def test_cases_hold_what_is_easily_got_wrong():

@@ -4,22 +4,15 @@ import random
 
 import gymnasium
 import numpy as np
-import pytest
+from checking import message_of
 
-from rlbook import check, schedules
 from rlbook import dynamic_programming as dp
-from rlbook.check import CheckFailed
+from rlbook import schedules
 from rlbook.check.monte_carlo import EXERCISES
 from rlbook.monte_carlo import evaluate_policy, monte_carlo_update
 from rlbook.returns import discounted_returns
 
 LAKE = "rlbook/FrozenLake-v0"
-PLANTED = [
-    pytest.param(exercise, mistake, function, id=f"{exercise.name}-{mistake.name}-{i}")
-    for exercise in EXERCISES.values()
-    for mistake in exercise.mistakes
-    for i, function in enumerate(mistake.functions)
-]
 
 
 # Solutions, each written out as its definition.
@@ -119,49 +112,6 @@ SOLUTIONS = {
     "weighted_importance_sampling": my_weighted_importance_sampling,
     "my_dice_game": DiceGame,
 }
-
-
-def message_of(name, function):
-    """What the checker says of a wrong solution."""
-    with pytest.raises(CheckFailed) as failure:
-        getattr(check, name)(function)
-    return str(failure.value)
-
-
-@pytest.mark.parametrize("name", EXERCISES)
-def test_solutions_pass(name, capsys):
-    for solution in (SOLUTIONS[name], EXERCISES[name].reference):
-        getattr(check, name)(solution)
-        cases = EXERCISES[name].num_cases
-        assert capsys.readouterr().out == f"{name}: correct ({cases} cases)\n"
-
-
-@pytest.mark.parametrize(("exercise", "mistake", "function"), PLANTED)
-def test_planted_mistakes_are_turned_down_by_name(exercise, mistake, function):
-    assert message_of(exercise.name, function) == f"{exercise.name}: {mistake.name}. {mistake.hint}"
-
-
-@pytest.mark.parametrize("name", EXERCISES)
-def test_what_is_planted(name):
-    names = [mistake.name for mistake in EXERCISES[name].mistakes]
-    assert len(names) == len(set(names)) >= 5
-
-
-@pytest.mark.parametrize("name", EXERCISES)
-def test_a_stub_is_no_failure_so_that_a_chapter_runs_from_top_to_bottom(name, capsys):
-    def stub(*arguments):
-        raise NotImplementedError("your turn")
-
-    getattr(check, name)(stub)
-    assert capsys.readouterr().out == f"{name}: not written yet\n"
-
-
-@pytest.mark.parametrize("name", EXERCISES)
-def test_cases_are_always_the_same(name):
-    exercise = EXERCISES[name]
-    twice = [[repr(case) for case in exercise._cases()] for _ in range(2)]
-    assert twice[0] == twice[1]
-    assert len(twice[0]) == exercise.num_cases
 
 
 def test_cases_hold_what_is_easily_got_wrong():

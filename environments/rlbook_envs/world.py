@@ -41,7 +41,10 @@ def store_row(states, row, state):  # type: ignore[no-untyped-def]
 
 @rule
 def store_cells(states, row, state):  # type: ignore[no-untyped-def]
-    """`store_row` where a state is an array. To assign it whole takes two seconds to compile."""
+    """`store_row` where a state is an array.
+
+    To assign it whole would take long to compile, for the message of an error that cannot happen.
+    """
     for cell in range(len(state)):
         states[row, cell] = state[cell]
 

@@ -69,6 +69,16 @@ import numpy as np
 # Seconds that a wait lasts at most, unless told otherwise.
 DEFAULT_TIMEOUT = 600.0
 
+# How many calls to one worker may wait for an answer before `submit` waits too.
+MAX_PENDING = 1024
+
+# What `launch(resources=…)` understands.
+RESOURCES = {
+    "threads": "threads for numerical libraries; a whole number from 1",
+    "cpus": "processors that the engine sets aside for each worker; from 0",
+    "gpus": "the same for GPUs; below 1, workers share one",
+}
+
 # name: (module, class)
 BACKENDS = {
     "local": ("rlbook.backends.local", "Local"),
@@ -112,17 +122,6 @@ def get(backend: str | Backend = "local", **options: Any) -> Backend:
     module, name = BACKENDS[backend]
     made: Backend = getattr(importlib.import_module(module), name)(**options)
     return made
-
-
-# How many calls to one worker may wait for an answer before `submit` waits too.
-MAX_PENDING = 1024
-
-# What `launch(resources=…)` understands.
-RESOURCES = {
-    "threads": "threads for numerical libraries; a whole number from 1",
-    "cpus": "processors that the engine sets aside for each worker; from 0",
-    "gpus": "the same for GPUs; below 1, workers share one",
-}
 
 
 class WorkerLost(RuntimeError):
@@ -312,6 +311,17 @@ def _close_all() -> None:
 
 
 # What engines have in common: values as bytes, and calls whose outcome is a value.
+
+
+class Tasks:
+    """The worker behind `run`, for engines that have workers and no tasks."""
+
+    def __init__(self, index: int) -> None:
+        pass
+
+    def run(self, code: bytes, item: Any) -> Any:
+        """Call a function that was packed."""
+        return unpack(code)(item)
 
 
 def pack(value: Any) -> bytes:

@@ -6,7 +6,7 @@ or when a lock was taken and nobody is yet there to release it. `uninterrupted` 
 
 from __future__ import annotations
 
-# Beneath `signal`, whose own functions take twenty times longer: they make enums of everything.
+# Beneath `signal`, whose own functions take far longer: they make enums of everything.
 import _signal  # type: ignore[import-not-found]
 import threading
 from math import inf

@@ -27,6 +27,7 @@ from rlbook.backends import (
     Group,
     Outcome,
     Ref,
+    Tasks,
     WorkerLost,
     attempt,
     check_resources,
@@ -158,7 +159,7 @@ class Local(Backend):
         if self.schedule is None and not self.faults:
             return [unpack(pack(function(*received(ship((item,)))))) for item in items]
         if self._tasks is None:
-            self._tasks = self.launch(_Tasks, TASK_WORKERS)
+            self._tasks = self.launch(Tasks, TASK_WORKERS)
         tasks, code = self._tasks, pack(function)
         futures = [tasks.submit(i % len(tasks), "run", code, item) for i, item in enumerate(items)]
         return tasks.gather(futures, getattr(function, "__name__", "function"), timeout)
@@ -167,16 +168,6 @@ class Local(Backend):
         for group in list(self._groups):
             group.close()
         self._tasks = None
-
-
-class _Tasks:
-    """The worker behind `run`."""
-
-    def __init__(self, index: int) -> None:
-        pass
-
-    def run(self, code: bytes, item: Any) -> Any:
-        return unpack(code)(item)
 
 
 class LocalRef(Ref):

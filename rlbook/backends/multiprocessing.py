@@ -38,6 +38,7 @@ from rlbook.backends import (
     Group,
     Outcome,
     Ref,
+    Tasks,
     WorkerLost,
     check_resources,
     check_workers,
@@ -71,7 +72,8 @@ SENT_AT_ONCE = 2
 # Seconds after which one looks again whether another thread has taken one's answer off the pipe.
 GLANCE = 0.01
 
-# A journal that holds more than this, and twice as much as a snapshot, is replaced by one.
+# A journal that holds more than this, and twice as much as a snapshot, is replaced by one. It is
+# little, since a segment that the journal holds cannot be used again.
 JOURNAL_BYTES = 64 * 2**20
 
 # Seconds that a process has to end by itself.
@@ -140,7 +142,7 @@ class Multiprocessing(Backend):
         self, function: Callable[[Any], Any], items: Iterable[Any], timeout: float = DEFAULT_TIMEOUT
     ) -> list[Any]:
         if self._tasks is None:
-            self._tasks = self.launch(_Tasks, os.cpu_count() or 1)
+            self._tasks = self.launch(Tasks, os.cpu_count() or 1)
         tasks, code = self._tasks, pack(function)
         futures = [tasks.submit(i % len(tasks), "run", code, item) for i, item in enumerate(items)]
         try:
@@ -157,16 +159,6 @@ class Multiprocessing(Backend):
         for directory in self._owned:
             directory.cleanup()
         self._owned = []
-
-
-class _Tasks:
-    """The worker behind `run`."""
-
-    def __init__(self, index: int) -> None:
-        pass
-
-    def run(self, code: bytes, item: Any) -> Any:
-        return unpack(code)(item)
 
 
 class SegmentRef(Ref):

@@ -27,6 +27,9 @@ from rlbook.backends import pickled, pieces, unpack
 # Smaller messages go through the pipe: to map a segment takes longer than to copy so little.
 SEGMENT_BYTES = 64 * 1024
 
+# What the system says when a directory has no room, and another may have.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 # How much an owner keeps for later use.
 SPARE_BYTES = 512 * 2**20
 
@@ -178,17 +181,22 @@ class Pool:
                 return Segment(self, path, size)
             except OSError as error:
                 os.unlink(path)
-                if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                if error.errno not in FULL:
                     raise
             finally:
                 os.close(descriptor)
         if self.trim():
             return self._make(nbytes)
-        where = " nor in ".join(self._directories)
-        raise OSError(errno.ENOSPC, f"no room for {nbytes:,} bytes, in {where}")
+        raise no_room(nbytes, self._directories)
 
     def _new_name(self) -> str:
         return f"{self._name}-{next(self._numbers)}"
+
+
+def no_room(nbytes: int, directories: list[str]) -> OSError:
+    """The error of a value that fits nowhere."""
+    where = " nor in ".join(directories)
+    return OSError(errno.ENOSPC, f"no room for {nbytes:,} bytes, in {where}")
 
 
 def _reserve(descriptor: int, size: int) -> None:

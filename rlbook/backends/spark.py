@@ -11,10 +11,9 @@ room: workers, arguments, results, what was `put` and what was kept. Only their 
 the driver. On a cluster, everything passes through it, with each call; what was `put` or kept is a
 broadcast variable, so with `keep=True` a result does pass through here, once.
 
-This is the fastest that we found. Two workers of 1 MB, in times of an empty job, on a busy machine
-of two cores: by files 0.9, that is, no more; through the driver 1.8, of which the way there alone
-1.2 and the way back alone 1.6; a broadcast for the way there alone 1.3; a chain of persisted RDDs
-with a checkpoint every ten calls 2.3, since Spark must store and track every link.
+Other ways were tried with workers of 1 MB, and all were slower: through the driver both ways; by a
+broadcast on the way there; and, slowest, a chain of persisted RDDs with a checkpoint every ten
+calls, since Spark must store and track every link.
 
 A cache on a cluster's machines, keyed by (worker, version), would spare the way there, the lesser
 half, and only where it has the worker. It cannot be asked first: Spark fetches a task's broadcasts
@@ -275,8 +274,8 @@ def configuration(master: str, max_restarts: int, directory: str) -> Any:
 def unix_sockets(directory: str) -> dict[str, str]:
     """Have Spark speak to Python through sockets that have no port.
 
-    Nobody else can knock at them; and a call is some 40 milliseconds faster, since TCP holds back
-    small messages until earlier ones were acknowledged. Spark before 4.1 ignores these settings.
+    Nobody else can knock at them; and a call is faster, since TCP holds back small messages until
+    earlier ones were acknowledged. Spark before 4.1 ignores these settings.
     """
     if os.name != "posix" or len(directory) + SOCKET_NAME >= SOCKET_PATH:
         return {}

@@ -158,7 +158,7 @@ class Threads:
     """Threads that wait for Spark, and do not keep the program from ending.
 
     They are used again: to a new one Spark makes a connection, and for it a thread in Java, which
-    takes a fifth of the time of a call or more.
+    takes a good part of the time of a call.
     """
 
     def __init__(self) -> None:

@@ -7,7 +7,6 @@ file that holds them; or, on a cluster, a broadcast variable.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 from collections.abc import Sequence
 from functools import partial
@@ -23,7 +22,7 @@ from rlbook.backends import (
     thaw,
     unpack,
 )
-from rlbook.backends.segments import SEGMENT_BYTES, Located, look_at
+from rlbook.backends.segments import FULL, SEGMENT_BYTES, Located, look_at, no_room
 from rlbook.backends.slots import fill
 
 Parcel: TypeAlias = "bytes | Located | Any"
@@ -175,10 +174,9 @@ def parcel(
         except OSError as error:
             with contextlib.suppress(OSError):
                 os.unlink(path)
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            if error.errno not in FULL:
                 raise
-    where = " nor in ".join(directories)
-    raise OSError(errno.ENOSPC, f"no room for {nbytes:,} bytes, in {where}")
+    raise no_room(nbytes, directories)
 
 
 def contents(parcel: Parcel) -> bytes:
