@@ -43,7 +43,7 @@ book-data: $(READY) ## measure again what takes too long for a chapter; needs 8 
 bench: $(BENCH_READY) ## measure ours beside its peers in one run; ARGS reaches the benchmarks
 	$(BENCH_PY) -m benchmarks $(ARGS)
 
-soak: $(READY) ## kill workers at random, and see that no number changes; takes about ten minutes
+soak: $(READY) ## kill workers at random, and see that no number changes; takes about 25 minutes
 	$(PY) -m benchmarks.soak $(ARGS)
 
 clean: ## remove the environments, build/ and every cache
@@ -69,5 +69,5 @@ $(BENCH_READY): $(READY) benchmarks/requirements.txt
 	@where='import sysconfig; print(sysconfig.get_path("purelib"))'; \
 		book=$$($(PY) -c "$$where") && bench=$$($(BENCH_PY) -c "$$where") \
 		&& printf 'import site; site.addsitedir("%s")\n' "$$book" > "$$bench/book.pth"
-	@$(BENCH_PY) $(PIP_INSTALL) -r benchmarks/requirements.txt
+	@$(BENCH_PY) $(PIP_INSTALL) --no-deps -r benchmarks/requirements.txt
 	@touch $@

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import logging
 import os
 import queue
@@ -396,10 +397,10 @@ def _deal_with(answer: Answer) -> None:
     worker, call = answer.worker, answer.call
     try:
         outcome = unpack_outcome(answer.reply.result(), receive)
-    except exceptions.RayTaskError as error:  # the call could not even begin
+    except exceptions.RayTaskError as error:
         outcome = Outcome(error=_what_is_lost(error))
-        if answer.purpose == "call":
-            worker.drop(call)
+        if answer.purpose == "call" and not isinstance(outcome.error, OSError):
+            worker.drop(call)  # it could not even begin
     except DEATHS as error:
         worker.recover(answer.actor, error)
         return
@@ -418,7 +419,16 @@ def _deal_with(answer: Answer) -> None:
 
 
 def _what_is_lost(error: Exception) -> Exception:
-    """What to tell whoever gave a call a Ref whose value is no more."""
+    """What to tell whoever gave a call a Ref whose value is no more; or of a result without room.
+
+    An OSError if the call was made, and only its result found no room.
+    """
+    full = isinstance(error, exceptions.OutOfDiskError | exceptions.ObjectStoreFullError)
+    if full and "input arguments" not in str(error):  # which Ray says of a value given to the call
+        return OSError(
+            errno.ENOSPC,
+            "a worker's result cannot be sent: neither Ray's store nor its disk has room",
+        )
     if not isinstance(error, exceptions.ObjectLostError):
         return error
     return RuntimeError(

@@ -131,6 +131,7 @@ class Worker:
         with self._lock:
             if call in self._journal:
                 self._journal.remove(call)
+                call.done = True  # it needs no `finish`
                 self._in_flight -= 1
                 self._send_what_fits()
 

@@ -1,6 +1,10 @@
-"""Groups of workers on the backends that run."""
+"""Groups of workers on the backends that run, and kernels as notebooks have them."""
 
+import contextlib
+import subprocess
+import textwrap
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -27,3 +31,57 @@ def group(launched: backends.Group) -> backends.Group:
     """These two workers as they were when they were new."""
     launched.map("__init__", [(0, 10), (1, 10)])
     return launched
+
+
+@pytest.fixture
+def places(tmp_path) -> Iterator[tuple[list[Path], bool]]:
+    """In place of memory and disk, two directories with room for a megabyte each.
+
+    And whether that is so: it takes root.
+    """
+    directories = [tmp_path / "memory", tmp_path / "disk"]
+    mounted = []
+    for each in directories:
+        each.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(each)]
+        with contextlib.suppress(FileNotFoundError):
+            if subprocess.run(command, capture_output=True).returncode == 0:
+                mounted.append(each)
+    yield directories, mounted == directories
+    for each in mounted:
+        subprocess.run(["umount", "--lazy", str(each)], check=True)
+
+
+@pytest.fixture
+def kernel():
+    """Runs cells in a kernel, from another thread; gives what they print, or their error's name."""
+    from jupyter_client.manager import start_new_kernel
+
+    manager, client = start_new_kernel(kernel_name="python3")
+
+    class Kernel:
+        interrupt, restart = manager.interrupt_kernel, manager.restart_kernel
+
+        def start(self, code):
+            return client.execute(textwrap.dedent(code))
+
+        def result(self, ticket):
+            reply = client.get_shell_msg(timeout=120)
+            while reply["parent_header"]["msg_id"] != ticket:
+                reply = client.get_shell_msg(timeout=120)
+            content = reply["content"]
+            values = content.get("user_expressions", {})
+            return content.get("ename") or {
+                name: value["data"]["text/plain"] for name, value in values.items()
+            }
+
+        def run(self, code, **expressions):
+            code = textwrap.dedent(code)
+            return self.result(client.execute(code, user_expressions=expressions))
+
+        def ready(self):
+            client.wait_for_ready(timeout=120)
+
+    yield Kernel()
+    client.stop_channels()
+    manager.shutdown_kernel(now=True)

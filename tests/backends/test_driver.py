@@ -1,4 +1,4 @@
-"""What an engine started goes with the script that started it: by Ctrl-C, and by SIGKILL."""
+"""What an engine started goes with the script or kernel that started it: Ctrl-C, and SIGKILL."""
 
 import os
 import signal
@@ -92,3 +92,55 @@ def test_when_the_driver_is_killed_nothing_outlives_it_for_long(driver, engine):
     for place in {found.parent for found in directories(process.pid)}:
         own_directory(str(place)).cleanup()  # as the next start does
     assert directories(process.pid) == []
+
+
+CELL = """
+import os, time
+from rlbook import backends
+class Worker:
+    def __init__(self, index): self.count = 0
+    def next(self, seconds=0):
+        time.sleep(seconds)
+        self.count += 1
+        return self.count
+backend = backends.get({!r})
+group = backend.launch(Worker, 2)
+"""
+
+
+@engines
+def test_a_notebook_cell_that_is_interrupted_does_the_next_no_harm(kernel, engine):
+    pid = int(kernel.run(CELL.format(engine), pid="os.getpid()")["pid"])
+    started = psutil.Process(pid).children(recursive=True)
+    ticket = kernel.start("group.call('next', 5)")
+    time.sleep(1.5)
+    kernel.interrupt()
+    assert kernel.result(ticket) == "KeyboardInterrupt"
+    # A worker of Ray's finishes the call, which counts; on Spark it is cancelled and does not.
+    counted = {"ray": "[2, 2]", "spark": "[1, 1]"}[engine]
+    assert kernel.run("", again="group.call('next')") == {"again": counted}
+    other = kernel.run(
+        "", other="backend.launch(Worker, 1).call('next')", one="backend.run(abs, [-1])"
+    )
+    assert other == {"other": "[1]", "one": "[1]"}
+    left = {"ray": [], "spark": ["java"]}[engine]  # which serves the next Spark of this process
+    assert kernel.run("backend.close()") == {}
+    others = [each for each in started if not each.is_running() or each.name() not in left]
+    assert left_after(10, others) == []
+    assert directories(pid) == []
+
+
+@engines
+def test_a_kernel_restarted_in_the_midst_of_a_call_leaves_nothing(kernel, engine):
+    pid = int(kernel.run(CELL.format(engine), pid="os.getpid()")["pid"])
+    started = psutil.Process(pid).children(recursive=True)
+    assert len(started) >= 2
+    watchers = [each for each in started if each.name().endswith("Agent")]
+    kernel.start("group.call('next', 10_000)")
+    time.sleep(1)
+    kernel.restart(now=True)
+    kernel.ready()
+    assert left_after(10, set(started) - set(watchers)) == []
+    assert kernel.run(CELL.format(engine), fresh="group.call('next')") == {"fresh": "[1, 1]"}
+    assert directories(pid) == []  # the start has swept them
+    assert kernel.run("backend.close()") == {}

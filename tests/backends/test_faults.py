@@ -316,26 +316,17 @@ def children():
 
 
 @pytest.fixture
-def tiny(tmp_path, monkeypatch):
-    """In place of memory and disk, two directories with room for a megabyte each."""
-    places = [tmp_path / "memory", tmp_path / "disk"]
-    mounted = []
-    for place in places:
-        place.mkdir()
-        command = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(place)]
-        with contextlib.suppress(FileNotFoundError):
-            if subprocess.run(command, capture_output=True).returncode == 0:
-                mounted.append(place)
-    if len(mounted) < 2:  # it takes root: do as the kernel would
+def tiny(places, monkeypatch):
+    """A backend with `places` for its memory and its disk."""
+    directories, mounted = places
+    if not mounted:  # do as the kernel would
         monkeypatch.setattr(os, "posix_fallocate", stingy(os.posix_fallocate))
     monkeypatch.setattr(
         "rlbook.backends.multiprocessing.own_directory",
-        lambda parent=None: own_directory(str(places[0] if parent else places[1])),
+        lambda parent=None: own_directory(str(directories[0 if parent else 1])),
     )
     with Multiprocessing(snapshot_every=4) as backend:
         yield backend, [Path(directory) for directory in backend.directories]
-    for place in mounted:
-        subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
 def stingy(real):
@@ -519,41 +510,6 @@ def test_when_the_driver_is_killed_its_workers_end_and_the_next_one_sweeps(tmp_p
 
 
 # Notebooks.
-
-
-@pytest.fixture
-def kernel(tmp_path):
-    """Runs cells in a kernel, from another thread; gives what they print, or their error's name."""
-    from jupyter_client.manager import start_new_kernel
-
-    manager, client = start_new_kernel(kernel_name="python3")
-
-    class Kernel:
-        interrupt, restart = manager.interrupt_kernel, manager.restart_kernel
-
-        def start(self, code):
-            return client.execute(textwrap.dedent(code))
-
-        def result(self, ticket):
-            reply = client.get_shell_msg(timeout=60)
-            while reply["parent_header"]["msg_id"] != ticket:
-                reply = client.get_shell_msg(timeout=60)
-            content = reply["content"]
-            values = content.get("user_expressions", {})
-            return content.get("ename") or {
-                name: value["data"]["text/plain"] for name, value in values.items()
-            }
-
-        def run(self, code, **expressions):
-            code = textwrap.dedent(code)
-            return self.result(client.execute(code, user_expressions=expressions))
-
-        def ready(self):
-            client.wait_for_ready(timeout=60)
-
-    yield Kernel()
-    client.stop_channels()
-    manager.shutdown_kernel(now=True)
 
 
 CELL = """

@@ -7,8 +7,6 @@ in a process that starts the nodes, uses them and stops them.
 import gc
 import json
 import os
-import secrets
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,11 +21,13 @@ import numpy as np
 import psutil
 import pytest
 
+from benchmarks import clusters
 from rlbook.backends import Backend, Ref
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 pytestmark = pytest.mark.ray
+ROOT = Path(__file__).parents[2]
 on_ray = pytest.mark.parametrize("backend", ["ray"], indirect=True)
 
 
@@ -397,6 +397,65 @@ def test_only_who_has_the_token_gets_in(backend: Backend):
         assert "Unauthenticated" in answer.stderr or "InvalidAuthToken" in answer.stderr
 
 
+# No room.
+
+
+STORE = """
+import json, os, signal, sys
+import numpy as np
+from rlbook.backends.ray import Ray
+
+class Worker:
+    def __init__(self, index):
+        self.made = 0
+    def make(self, size):
+        self.made += 1
+        return np.ones(size)
+    def sum(self, array):
+        return float(array.sum())
+    def die_once(self, marker):
+        if not os.path.exists(marker):
+            open(marker, "w").close()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.made
+
+def told(function):
+    try:
+        return float(function())
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+SIZE = 12_500_000  # a hundred megabytes, of which the store has eighty
+with Ray(num_cpus=1, object_store_memory=80 * 2**20) as backend:
+    group = backend.launch(Worker, 1)
+    keep = lambda: group.submit(0, "make", SIZE, keep=True).result(60)
+    result = {
+        "put": told(lambda: group.call("sum", backend.put(np.ones(SIZE)))[0]),
+        "argument": told(lambda: group.call("sum", np.ones(SIZE))[0]),
+        "result": told(lambda: group.call("make", SIZE)[0].sum()),
+        "kept": told(lambda: group.call("sum", keep())[0]),
+        "task": told(lambda: backend.run(np.sum, [np.ones(SIZE)])[0]),
+    }
+    made = group.call("die_once", sys.argv[1] + "/died")
+    small = group.call("make", 1_000_000)[0].sum()
+print(json.dumps({"told": result, "made": made, "small": small}))
+"""
+
+
+def test_what_is_larger_than_the_store_goes_to_the_disk(directory):
+    result = drive(STORE, directory, {})
+    assert set(result["told"].values()) == {12_500_000.0}
+    assert result["made"] == [2] and result["small"] == 1_000_000
+
+
+def test_when_store_and_disk_are_full_one_is_told_and_the_worker_lives_on(directory):
+    result = drive(STORE, directory, {"RAY_local_fs_capacity_threshold": "0"})  # full for Ray
+    told = result["told"]
+    assert told.pop("result").startswith("OSError: [Errno 28] a worker's result cannot be sent")
+    assert all("Local disk is full" in each for each in told.values()), told
+    assert result["made"] == [2] and result["small"] == 1_000_000  # also when it was made again
+
+
 # What is printed.
 
 
@@ -428,34 +487,24 @@ with Ray(num_cpus=1) as backend:
 @pytest.fixture
 def directory() -> Iterator[Path]:
     """For a cluster's files. Not pytest's own, whose path is too long for a socket's."""
-    made = Path(tempfile.mkdtemp(prefix="rlbook-test-", dir="/tmp"))
-    yield made
-    shutil.rmtree(made, ignore_errors=True)
+    with clusters.short_directory() as made:
+        yield made
 
 
 @pytest.fixture
 def settings(directory: Path) -> dict[str, str]:
     """A cluster's nodes are all on this machine, speak to it alone, and notice a death soon."""
-    token = directory / "token"
-    token.touch(0o600)
-    token.write_text(secrets.token_hex(32))
-    return {
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": str(token),
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-        "RAY_health_check_initial_delay_ms": "500",
-        "RAY_health_check_period_ms": "500",
-        "RAY_health_check_failure_threshold": "4",
-    }
+    return clusters.ray_settings(directory)
 
 
 def drive(script: str, directory: Path, variables: dict[str, str]):
     """Run a driver's script in a process of its own; the JSON that it printed."""
     path = directory / "driver.py"
     path.write_text(script)
+    where = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     done = subprocess.run(
         [sys.executable, str(path), str(directory)],
-        env={**os.environ, **variables},
+        env={**os.environ, "PYTHONPATH": where, **variables},
         cwd=directory,
         capture_output=True,
         text=True,
@@ -469,10 +518,13 @@ def drive(script: str, directory: Path, variables: dict[str, str]):
 
 TWO_NODES = """
 import json, os, signal, sys
+from pathlib import Path
 import numpy as np
-import ray
-from ray.cluster_utils import Cluster
+from benchmarks import clusters, soak
 from rlbook import backends
+
+cluster, nodes = clusters.ray_nodes(Path(sys.argv[1]), 0, 2, 2)
+import ray
 
 class Worker:
     def __init__(self, index):
@@ -491,12 +543,11 @@ class Worker:
 def locations(ref):
     return ray.experimental.get_object_locations([ref.stored])[ref.stored]["node_ids"]
 
-head = {"num_cpus": 0, "include_dashboard": False, "temp_dir": sys.argv[1] + "/r"}
-cluster = Cluster(initialize_head=True, head_node_args=head)
-nodes = [cluster.add_node(num_cpus=2) for _ in range(2)]
 backend = backends.get("ray", address=cluster.address, snapshot_every=4)
 group = backend.launch(Worker, 2, resources={"cpus": 1})
 result = {"driver": ray.get_runtime_context().get_node_id(), "before": group.call("node")}
+soaked = soak.soak(backend, kills=3, seed=1, steps=30_000, longest_pause=2.0)
+result["kills"] = soaked.kills, soaked.equal
 
 kept = group.submit(0, "make", 10 * 2**17, keep=True).result(60)
 result["made"] = locations(kept)
@@ -535,6 +586,7 @@ def test_a_cluster_of_which_a_node_is_lost(directory, settings):
     result = drive(TWO_NODES, directory, settings)
     first, second = result["before"]
     assert len({first, second, result["driver"]}) == 3  # each on a node of its own
+    assert result["kills"] == [3, True]  # of which `make soak` makes more
 
     # A kept value goes from the one that made it to the one that reads it, and nowhere else: Ray
     # knows of no copy of these ten megabytes in the store of the driver's node.
@@ -626,17 +678,11 @@ def test_rlbook_travels_to_machines_that_lack_it(directory, settings):
 
 ON_SPARK = """
 import json, os, sys
-
-python = os.path.dirname(sys.executable)
-os.environ |= {"PATH": python + os.pathsep + os.environ["PATH"], "PYSPARK_PYTHON": sys.executable}
-from pyspark.sql import SparkSession
-
-import ray
+from benchmarks import clusters, soak
 from rlbook.backends.ray import Ray
+import ray
 
-settings = {"spark.ui.enabled": "false", "spark.log.level": "ERROR"}
-settings |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
-spark = SparkSession.builder.master("local-cluster[1,2,1024]").config(map=settings).getOrCreate()
+spark = clusters.session_for_ray()
 
 class Counter:
     def __init__(self, index):
@@ -647,14 +693,14 @@ class Counter:
     def where(self):
         return ray.get_runtime_context().get_node_id(), os.environ["RAY_AUTH_MODE"]
 
-small = {"memory_worker_node": 2**28, "object_store_memory_worker_node": 2**27}
-small |= {"memory_head_node": 2**28, "object_store_memory_head_node": 2**27}
-with Ray.on_spark(spark, **small) as backend:
+with Ray.on_spark(spark, **clusters.SMALL_NODES) as backend:
     result = {"driver": ray.get_runtime_context().get_node_id()}
     result["cpus"] = ray.cluster_resources()["CPU"]
     group = backend.launch(Counter, 2, resources={"cpus": 1})
     result["where"] = group.call("where")
     result["add"] = group.call("add", 5)
+    soaked = soak.soak(backend, kills=3, seed=1, steps=30_000, longest_pause=2.0)
+    result["kills"] = soaked.kills, soaked.equal
 result["runs"] = ray.is_initialized() or "RAY_ADDRESS" in os.environ
 result["spark"] = spark.sparkContext.parallelize([1, 2]).sum()  # its slots are free again
 spark.stop()
@@ -671,5 +717,6 @@ def test_ray_inside_spark(directory):
     assert first == second != result["driver"]  # both in the executor
     assert mode == "token"
     assert result["cpus"] == 2 and result["add"] == [5, 6]
+    assert result["kills"] == [3, True]  # of which `make soak` makes more
     assert not result["runs"]
     assert result["spark"] == 3

@@ -8,7 +8,7 @@ import contextlib
 import gc
 import json
 import os
-import re
+import resource
 import signal
 import subprocess
 import sys
@@ -23,9 +23,12 @@ import cloudpickle
 import numpy as np
 import pytest
 
+from benchmarks import soak
+from benchmarks.clusters import LOCAL_CLUSTER, Standalone
 from rlbook import QLearning
-from rlbook.backends import Backend
+from rlbook.backends import Backend, get
 from rlbook.backends.segments import Located
+from rlbook.backends.slots import own_directory
 
 if __name__ != "__main__":
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -34,7 +37,8 @@ only_spark = pytest.mark.parametrize(
     "backend", [pytest.param("spark", marks=pytest.mark.spark)], indirect=True
 )
 MARK = "RLBOOK_TEST_MARK"
-FORMS = ["local-cluster[2,1,1024]", "standalone"]
+FORMS = [LOCAL_CLUSTER, "standalone"]
+ROOT = Path(__file__).parents[2]
 
 
 class Counter:
@@ -131,6 +135,8 @@ def observe(master, directory):
     seen["warnings"] = [str(each.message) for each in caught if each.category is UserWarning]
 
     seen["learned"] = learned(backend)
+    soaked = soak.soak(backend, kills=3, seed=1, steps=30_000, longest_pause=2.0)
+    seen["kills"] = soaked.kills, soaked.equal
     seen["listening"] = sorted(listening(marked(os.environ[MARK])))
     seen["secret"] = places_of_secret(context, backend)
     directories = [each.name for each in backend._directories]
@@ -247,65 +253,6 @@ def bare_python(tmp_path_factory):
     return str(python)
 
 
-class Standalone:
-    """A Spark master and two workers, of one processor each, on this machine."""
-
-    def __init__(self, directory, mark):
-        from rlbook.backends.java import java_home
-        from rlbook.backends.spark import spark_home
-
-        self.directory = directory
-        self.spark_class = os.path.join(spark_home(), "bin", "spark-class")
-        self.environment = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(directory),
-            "JAVA_HOME": java_home(),
-            "SPARK_LOCAL_IP": "127.0.0.1",
-            MARK: mark,
-        }
-        self.processes = []
-
-    def __enter__(self):
-        try:
-            self.master = self._start("master.Master", r"Starting Spark master at (spark://\S+)")
-            for i in range(2):
-                directory = str(self.directory / f"work{i}")
-                options = ["--cores", "1", "--memory", "1g", "--work-dir", directory, self.master]
-                self._start("worker.Worker", "Successfully registered with master", *options)
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def _start(self, name, said, *options):
-        """Start a process, and wait until it has said so; what it said."""
-        log = self.directory / f"{name}{len(self.processes)}.log"
-        command = [self.spark_class, f"org.apache.spark.deploy.{name}", "--host", "127.0.0.1"]
-        with open(log, "wb") as file:
-            process = subprocess.Popen(
-                [*command, "--port", "0", "--webui-port", "0", *options],
-                env=self.environment,
-                cwd=self.directory,
-                stdout=file,
-                stderr=file,
-                start_new_session=True,
-            )
-        self.processes.append(process)
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline and process.poll() is None:
-            found = re.search(said, log.read_text())
-            if found:
-                return found[found.re.groups]
-            time.sleep(0.2)
-        raise RuntimeError(f"{name} did not start: {log.read_text()}")
-
-    def __exit__(self, *_):
-        for process in self.processes:  # each has its executors in its session
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait(30)
-
-
 @pytest.fixture(
     scope="module", params=[pytest.param(form, marks=pytest.mark.spark) for form in FORMS]
 )
@@ -314,14 +261,15 @@ def seen(request, tmp_path_factory, bare_python):
     directory, mark = tmp_path_factory.mktemp("cluster"), uuid.uuid4().hex
     if request.param != "standalone":
         return run_script(request.param, directory, mark, {})
-    with Standalone(directory, mark) as cluster:
+    with Standalone(directory, {MARK: mark}) as cluster:
         return run_script(cluster.master, directory, mark, {"PYSPARK_PYTHON": bare_python})
 
 
 def run_script(master, directory, mark, variables):
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     done = subprocess.run(
         [sys.executable, __file__, master, str(directory)],
-        env={**os.environ, **variables, MARK: mark},
+        env={**os.environ, **variables, "PYTHONPATH": path, MARK: mark},
         capture_output=True,
         text=True,
         timeout=280,
@@ -375,6 +323,11 @@ def test_an_agent_learns_the_same_as_here(seen):
     assert seen["learned"] == learned("local")
 
 
+def test_workers_killed_at_random_change_no_number(seen):
+    """`make soak` kills more of them, and executors."""
+    assert seen["kills"] == [3, True]
+
+
 def test_nothing_listens_beyond_this_machine(seen):
     loopback = {
         "0100007F",
@@ -423,6 +376,94 @@ def test_what_is_large_lies_in_files_that_go_with_their_owners(backend: Backend)
     group.close()
     gc.collect()
     assert files_of(backend) == before
+
+
+@pytest.fixture
+def tiny(backend, places, monkeypatch):
+    """One more on the Spark that runs, with `places` for its files; and whether they are full so.
+
+    If not, then no file may be large, which the system tells in the same way.
+    """
+    directories, mounted = places
+    monkeypatch.setattr(
+        "rlbook.backends.spark.own_directory",
+        lambda parent=None: own_directory(str(directories[0 if parent else 1])),
+    )
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if not mounted:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, before[1]))
+    with get("spark") as started:
+        yield started, mounted
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+class Large:
+    """Gives and holds what has no room. `mounted` as in `tiny`: else it is made so."""
+
+    def __init__(self, index, mounted):
+        self.__setstate__({"mounted": mounted, "held": np.zeros(0)})
+
+    def __setstate__(self, state):
+        self.__dict__ |= state
+        if not self.mounted:
+            limit = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+            resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, limit))
+
+    def hold(self, size):
+        self.held = np.zeros(size)
+        return size
+
+    def size(self):
+        return len(self.held)
+
+    def give(self, size):
+        return np.ones(size)
+
+    def sum_of(self, array):
+        return float(array.sum())
+
+
+@only_spark
+def test_where_memory_and_disk_are_full_one_is_told_and_the_worker_lives_on(tiny):
+    backend, mounted = tiny
+    # Threads of its own give it Python processes of its own, which may be limited.
+    group = backend.launch(Large, 1, mounted, resources={"threads": 3})
+    array = np.ones(300_000)
+    no_room = r"no room for 2,40\d,\d\d\d bytes, in .*/memory/.* nor in .*/disk/"
+    for give in (backend.put, lambda it: group.call("sum_of", it)):
+        with pytest.raises(OSError, match=no_room):
+            give(array)
+    with pytest.raises(OSError, match=no_room):
+        backend.run(np.sum, [array])
+    with pytest.raises(OSError, match="result cannot be sent: " + no_room):
+        group.call("give", 300_000)
+    with pytest.raises(OSError, match="result cannot be sent: " + no_room):
+        group.submit(0, "give", 300_000, keep=True).result(60)
+    with pytest.raises(OSError, match=no_room):
+        group.call("hold", 300_000)
+    assert group.call("size") == [0]  # it was not counted
+    assert group.call("hold", 50_000) == [50_000] and group.call("size") == [50_000]
+    assert group.call("give", 50_000)[0].sum() == 50_000
+    gc.collect()
+    assert len(files_of(backend)) == 1  # the worker
+
+
+@only_spark
+def test_when_memory_is_full_the_disk_is_used(tiny):
+    backend, mounted = tiny
+    group = backend.launch(Large, 1, mounted, resources={"threads": 3})
+    refs = [backend.put(np.full(90_000, i, float)) for i in range(2)]  # 720 kB each
+    assert [group.call("sum_of", ref) for ref in refs] == [[0.0], [90_000.0]]
+    if mounted:
+        assert [len(list(Path(each).glob("driver-*"))) for each in backend.shared_directories] == [
+            1,
+            1,
+        ]
+        with pytest.raises(OSError, match="no room"):
+            backend.put(np.ones(90_000))
+    del refs
+    gc.collect()
+    assert group.call("sum_of", np.ones(90_000)) == [90_000.0]
 
 
 @only_spark
