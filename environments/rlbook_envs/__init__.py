@@ -23,6 +23,7 @@ WORLDS: tuple[tuple[str, str, dict[str, Any], int | None], ...] = (
     ("Blackjack", "blackjack", {}, None),
     ("Snake", "snake", {}, 1000),
     ("CartPole", "cart_pole", {}, 500),
+    ("FlappyBird", "flappy_bird", {}, 10_000),
 )
 
 

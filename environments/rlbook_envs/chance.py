@@ -18,7 +18,7 @@ import numpy as np
 from numba.extending import overload, register_jitable
 
 # The first number of every SeedSequence spawn key: one family of streams for each purpose.
-ENVIRONMENT, POLICY = 0, 1
+ENVIRONMENT, POLICY, REPLAY = 0, 1, 2
 
 _GOLDEN, _FIRST, _SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _MASK = (1 << 64) - 1
@@ -29,7 +29,7 @@ def stream_key(seed: int, stream: int, index: int) -> np.uint64:
 
     Args:
         seed: the run's seed, a non-negative integer.
-        stream: what the numbers are for, `ENVIRONMENT` or `POLICY`.
+        stream: what the numbers are for, `ENVIRONMENT`, `POLICY` or `REPLAY`.
         index: which environment they are for.
 
     >>> stream_key(7, ENVIRONMENT, 0) == stream_key(7, ENVIRONMENT, 1)

@@ -67,6 +67,13 @@ def eat(env: Any, obs: NDArray[np.int16]) -> int:
     return min(moves, key=badness)
 
 
+def flap(env: Any, obs: NDArray[np.float32]) -> int:
+    """As late as possible."""
+    from rlbook_envs.flappy_bird import scripted_action
+
+    return int(scripted_action(obs))
+
+
 def wait(env: Any, obs: Any) -> int:
     """There is only one thing to do."""
     return 0
@@ -81,6 +88,7 @@ PLAYED: dict[str, tuple[Callable[..., int], int, int]] = {
     "Blackjack": (stick_on_17, 0, 0),
     "Snake": (eat, 90, 60),
     "CartPole": (balance, 25, 60),
+    "FlappyBird": (flap, 120, 72),  # two pipes
 }
 
 

@@ -423,6 +423,27 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv):  # type: ignore[type-arg]
         for name in self._STATE:
             getattr(self, name)[:] = saved[name]
 
+    def get_row(self, row: int) -> dict[str, Any]:
+        """One row of `get_state`, in plain numbers, for a batch that is cut in another way."""
+        if self._keys is None:
+            raise gymnasium.error.ResetNeeded("call reset() before the first get_row()")
+        return {
+            "key": int(self._keys[row]),
+            "clock": int(self._clocks[row]),
+            "length": int(self._lengths[row]),
+            "ended": bool(self._ended[row]),
+            "state": np.asarray(self.world.state(self._states, row)).tolist(),
+        }
+
+    def set_row(self, row: int, saved: dict[str, Any]) -> None:
+        """Let this row go on from where `get_row` was called, for this or any other row."""
+        if self._keys is None:
+            self._keys = np.zeros(self.num_envs, np.uint64)
+        self._keys[row] = saved["key"]
+        self._clocks[row], self._lengths[row] = saved["clock"], saved["length"]
+        self._ended[row] = saved["ended"]
+        self.world.store(self._states, row, saved["state"])
+
     def _out(self, array: NDArray[Any]) -> NDArray[Any]:
         return array.copy() if self._copy else array
 

@@ -1,0 +1,461 @@
+"""Flappy Bird: flap, or fall, and fly through the gaps between the pipes.
+
+        │   │           │   │
+        └───┘           │   │      actions  0 wait   1 flap
+                        └───┘
+      (o>               ┌───┐      A flap throws the bird up. Gravity takes it down.
+        ┌───┐           │   │
+        │   │           │   │
+    ────┴───┴───────────┴───┴────
+
+A step is one frame, a thirtieth of a second. The bird keeps its place on a screen of 288 × 512
+pixels, and the pipes come towards it. A flap makes its speed 9 pixels a frame upwards, whatever it
+was. In a frame without a flap 1 is added downwards, up to 10. Heights are counted downwards from
+the top of the screen. The height of each gap is random.
+
+Passing the middle of a pipe pays +1. Touching a pipe or the ground pays -1 and terminates the
+episode. All other frames pay 0; in particular, staying alive pays nothing. The score is the number
+of pipes passed: an episode's return, and one more if it was terminated. The top of the screen is
+open, but pipes have no upper end: a bird above the screen flies into the next one. More than two
+bird's heights above the screen a flap does nothing.
+
+There is a way through the hardest courses too, and who finds it plays for ever. So the registered
+environments have a time limit, 10,000 frames, in which 277 pipes can be passed: it truncates the
+episode, and says nothing against the state that it stops in.
+
+Two ways to see the world, `observation=`:
+
+    "features"  8 numbers, float32: the height of the bird's middle; its speed; how far the next
+                pipe is, and the upper and the lower end of its gap; the same three for the pipe
+                after. Heights are -1 at the top of the screen and +1 at the ground. The speed is in
+                tens of pixels a frame. Distances are from the bird's beak to the pipe's left edge,
+                1 from one pipe to another, below 0 while the bird is inside. The next pipe is the
+                first that the bird has not left behind. Gaps further on do not depend on any of
+                this, so that it is Markov.
+    "pixels"    84 × 84 uint8, the screen in grey: 0 the sky, 100 pipes, 170 the ground, 255 the
+                bird. Each shows 4 × 5 pixels of the screen, from 48 to the left of it and 6 above.
+                One in which an edge lies has its share of both shades, so that heights are exact.
+                A single picture does not tell the speed: it is not Markov. Stack some of them, or
+                remember. A bird well above the screen is not seen.
+
+The game is Dong Nguyen's, of 2013. The constants are those of its best known clone, FlapPyBird, and
+of two packages for reinforcement learning that had theirs from there; they differ in what follows.
+
+                                   here         FlapPyBird   PLE           flappy-bird-gymnasium
+    upper end of a gap (px)        80 to 221    80 to 221    25 to 192     100, 110, … 170
+    height of the start (px)       244          236 to 252   256           244
+    first pipe and next (px)       288, +144    488, +144    314, +144     288, +144
+    later pipes, apart (px)        144          144 to 152   144 to 166    144 to 166
+    speed after a flap (px/frame)  -9, -8, -7…  -9, -8, -7…  -8, -8, -7…   -9, -8, -7…
+    touching is told by            boxes        pictures     boxes         boxes
+    above the screen               nothing      nothing      death         -0.5 a frame
+    a pipe passed; death           +1; -1       a point      +1; -5        +1; -1
+    staying alive, a frame         0            nothing      0             0.1
+
+All of them have the screen of 288 × 512 with the ground at 0.79 of its height, the bird of 34 × 24
+at 57 pixels from the left, pipes 52 wide with gaps of 100 that move 4 pixels a frame, gravity 1,
+and 10 as the greatest speed of a fall. FlapPyBird is Sourabh Verma's of 2014 to 2021; since June
+2023 its gaps are 120 and its pipes move by 5. PLE is the PyGame Learning Environment (Tasfi, 2016),
+which gym_ple wraps. flappy-bird-gymnasium is version 0.4.0 (Nogueira, Kubovčík). In all three a new
+pipe comes when another leaves the screen, hence the uneven distances.
+
+A player who flaps as a fair coin falls rises above the screen and flies into the first pipe. One
+of a single rule passes a hundred pipes on average, `scripted_action`:
+
+    >>> import gymnasium
+    >>> env = gymnasium.make("rlbook/FlappyBird-v0")
+    >>> features, _ = env.reset(seed=1)
+    >>> score, over = 0, False
+    >>> while not over:
+    ...     features, reward, terminated, truncated, _ = env.step(scripted_action(features))
+    ...     score, over = score + int(reward == 1), terminated or truncated
+    >>> score
+    100
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from rlbook_envs.chance import random_bits, uniform
+from rlbook_envs.compiled import rule
+from rlbook_envs.scene import Colour, Point, Scene
+from rlbook_envs.world import World, WorldEnv, WorldVectorEnv
+
+WAIT, FLAP = 0, 1
+
+# In pixels, and pixels a frame. Boxes are told by their left and upper edges.
+WIDTH, HEIGHT = 288, 512  # of the screen
+GROUND = 404  # 0.79 of the height
+BIRD_X, BIRD_WIDTH, BIRD_HEIGHT = 57, 34, 24
+PIPE_WIDTH, PIPE_DISTANCE, PIPE_SPEED = 52, 144, 4
+GRAVITY, FLAP_SPEED, GREATEST_SPEED = 1, -9, 10
+CEILING = -2 * BIRD_HEIGHT  # no flap from here up
+# 0.2 and 0.8 of the ground's height: the upper end of the highest gap, the lower of the lowest.
+HIGHEST_GAP, LOWEST_GAP = 80, 322
+
+
+class Game(NamedTuple):
+    """What the rules read."""
+
+    pipe_gap: int  # px, the height of the gaps
+
+
+class State(NamedTuple):
+    """The bird, the three pipes that are or will soon be on the screen, and the score."""
+
+    y: int  # px, of the bird's upper edge
+    speed: int  # px/frame, downwards
+    pipe: int  # px, the first pipe's left edge; the others follow in the same distances
+    gap: int  # px, the upper end of the first pipe's gap
+    second_gap: int
+    third_gap: int
+    score: int  # pipes passed
+
+
+@rule
+def step(game: Game, state: State, action: int, key: Any) -> tuple[State, float, bool]:
+    """One frame."""
+    y, speed, pipe, gap, second_gap, third_gap, score = state
+    flaps = (action == FLAP) & (y > CEILING)
+    speed = FLAP_SPEED if flaps else min(speed + GRAVITY, GREATEST_SPEED)
+    y = min(y + speed, GROUND - BIRD_HEIGHT)
+
+    pipe -= PIPE_SPEED
+    if pipe <= -PIPE_WIDTH:  # it has left the screen
+        pipe += PIPE_DISTANCE
+        gap, second_gap, third_gap = second_gap, third_gap, random_gap(game, key)
+
+    state = State(y, speed, pipe, gap, second_gap, third_gap, score)
+    if touches(game, state):
+        return state, -1.0, True
+    beyond = BIRD_X + BIRD_WIDTH // 2 - (pipe + PIPE_WIDTH // 2)
+    passes = 0 <= beyond < PIPE_SPEED
+    return State(y, speed, pipe, gap, second_gap, third_gap, score + passes), 1.0 * passes, False
+
+
+@rule
+def touches(game: Game, state: State) -> bool:
+    """Whether the bird touches the ground, or the first pipe. The others are not there yet."""
+    top, bottom = state.y, state.y + BIRD_HEIGHT
+    inside = (state.pipe < BIRD_X + BIRD_WIDTH) & (state.pipe + PIPE_WIDTH > BIRD_X)
+    return (bottom >= GROUND) | (
+        inside & ((top < state.gap) | (bottom > state.gap + game.pipe_gap))
+    )
+
+
+@rule
+def reset(game: Game, key: Any) -> State:
+    """The bird in mid-air as if it had just flapped, the first pipe about to appear."""
+    return State(
+        (HEIGHT - BIRD_HEIGHT) // 2,
+        FLAP_SPEED,
+        WIDTH,
+        random_gap(game, random_bits(key, 0)),
+        random_gap(game, random_bits(key, 1)),
+        random_gap(game, random_bits(key, 2)),
+        0,
+    )
+
+
+@rule
+def random_gap(game: Game, key: Any) -> int:
+    """The upper end of a gap, each whole number between the limits equally likely."""
+    return HIGHEST_GAP + int(uniform(key) * (LOWEST_GAP - HIGHEST_GAP - game.pipe_gap))
+
+
+HALF = GROUND / 2  # a height of 1, in pixels
+
+
+@rule
+def observe_features(game: Game, state: State, out: NDArray[np.float32]) -> None:
+    """The bird, the next pipe and the one after, in numbers of about 1."""
+    behind = state.pipe + PIPE_WIDTH <= BIRD_X
+    pipe = state.pipe + PIPE_DISTANCE * behind
+    gap = state.second_gap if behind else state.gap
+    later_gap = state.third_gap if behind else state.second_gap
+    out[0] = (state.y + BIRD_HEIGHT // 2) / HALF - 1
+    out[1] = state.speed / GREATEST_SPEED
+    out[2] = (pipe - BIRD_X - BIRD_WIDTH) / PIPE_DISTANCE
+    out[3] = gap / HALF - 1
+    out[4] = (gap + game.pipe_gap) / HALF - 1
+    out[5] = out[2] + 1
+    out[6] = later_gap / HALF - 1
+    out[7] = (later_gap + game.pipe_gap) / HALF - 1
+
+
+SIDE = 84  # of the small picture, in its pixels
+ACROSS, DOWN = 4, 5  # pixels of the screen in one of them
+LEFT, TOP = -48, -6  # where it begins, so that the edges of pipes and ground fall between pixels
+SKY, PIPE, SOIL, BIRD = 0, 100, 170, 255
+
+
+@rule
+def observe_pixels(game: Game, state: State, out: NDArray[np.uint8]) -> None:
+    """A screen of 84 × 84, one row after the other."""
+    horizon = (GROUND - TOP) // DOWN
+    fill(out, 0, horizon * SIDE, SKY)
+    fill(out, horizon * SIDE, SIDE * SIDE, SOIL)
+
+    width, apart = PIPE_WIDTH // ACROSS, PIPE_DISTANCE // ACROSS
+    for n, gap in enumerate((state.gap, state.second_gap, state.third_gap)):
+        pipe = (state.pipe - LEFT) // ACROSS + n * apart
+        left, right = max(pipe, 0), min(pipe + width, SIDE)
+        if left < right:
+            for row in range(horizon):
+                open_part = covered(TOP + row * DOWN, gap, gap + game.pipe_gap)
+                shade = PIPE - PIPE * open_part // DOWN
+                fill(out, row * SIDE + left, row * SIDE + right, shade)
+
+    left = (BIRD_X - LEFT) // ACROSS
+    right = left + BIRD_WIDTH // ACROSS + 1
+    low, high = state.y, state.y + BIRD_HEIGHT
+    for row in range(max((low - TOP) // DOWN, 0), (high - 1 - TOP) // DOWN + 1):
+        part = covered(TOP + row * DOWN, low, high)
+        for pixel in range(row * SIDE + left, row * SIDE + right):
+            behind = int(out[pixel])
+            out[pixel] = behind + (BIRD - behind) * part // DOWN
+
+
+@rule
+def covered(top: int, low: int, high: int) -> int:
+    """How much of a pixel that begins at `top` lies between two heights: 0 to DOWN."""
+    return max(min(high, top + DOWN) - max(low, top), 0)
+
+
+@rule
+def fill(out: NDArray[np.uint8], start: int, end: int, shade: int) -> None:
+    """One colour, from one pixel to another."""
+    part = out[start:end]
+    for pixel in range(len(part)):  # from 0, which compiles to one call that fills memory
+        part[pixel] = shade
+
+
+@rule
+def load(states: NDArray[np.int64], row: int) -> State:
+    """The state of one row, from (7, rows)."""
+    return State(
+        states[0, row], states[1, row], states[2, row], states[3, row],
+        states[4, row], states[5, row], states[6, row],
+    )  # fmt: skip
+
+
+@rule
+def store(states: NDArray[np.int64], row: int, state: State) -> None:
+    """Put the state of one row into (7, rows)."""
+    y, speed, pipe, gap, second_gap, third_gap, score = state
+    states[0, row], states[1, row], states[2, row], states[3, row] = y, speed, pipe, gap
+    states[4, row], states[5, row], states[6, row] = second_gap, third_gap, score
+
+
+def flappy_bird(observation: str = "features", pipe_gap: int = 100) -> World:
+    """Flappy Bird.
+
+    Args:
+        observation: `"features"` or `"pixels"`; see the top of this module.
+        pipe_gap: height of the gaps in pixels, 60 to 200. The published games have 100.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+    whole = isinstance(pipe_gap, int | np.integer) and not isinstance(pipe_gap, bool)
+    if not whole or not 60 <= pipe_gap <= 200:
+        raise ValueError(f"pipe_gap={pipe_gap!r} is not allowed: a whole number from 60 to 200")
+    views: dict[str, tuple[Any, gymnasium.Space[Any]]] = {
+        "features": (observe_features, gymnasium.spaces.Box(-2, 2.5, (8,), np.float32)),
+        "pixels": (observe_pixels, gymnasium.spaces.Box(0, 255, (SIDE, SIDE), np.uint8)),
+    }
+    if observation not in views:
+        raise ValueError(
+            f"observation={observation!r} is not allowed: {', '.join(map(repr, views))}"
+        )
+    observe, space = views[observation]
+    return World(
+        name="FlappyBird",
+        params=Game(int(pipe_gap)),
+        reset=reset,
+        step=step,
+        num_states=None,
+        actions=("wait", "flap"),
+        text=text,
+        picture=picture,
+        blank=np.zeros(len(State._fields), np.int64),
+        space=space,
+        observe=observe,
+        load=load,
+        store=store,
+        fps=30,
+    )
+
+
+def make_env(render_mode: str | None = None, **options: Any) -> WorldEnv:
+    """The environment behind `gymnasium.make("rlbook/FlappyBird-v0", …)`."""
+    return WorldEnv(flappy_bird(**options), render_mode=render_mode)
+
+
+def make_vector_env(
+    num_envs: int = 1,
+    max_episode_steps: int | None = None,
+    autoreset_mode: str = "NextStep",
+    copy: bool = True,
+    render_mode: str | None = None,
+    **options: Any,
+) -> WorldVectorEnv:
+    """The environment behind `gymnasium.make_vec("rlbook/FlappyBird-v0", num_envs=…)`."""
+    return WorldVectorEnv(
+        flappy_bird(**options), num_envs, max_episode_steps, autoreset_mode, copy, render_mode
+    )
+
+
+def scripted_action(features: NDArray[np.float32]) -> NDArray[np.int64]:
+    """A player of one rule: flap if the bird would else sink below the next gap's lower end.
+
+    Args:
+        features: (…, 8), one observation or a batch of them.
+
+    Returns:
+        (…) int64, the actions.
+    """
+    middle, speed, lower_end = features[..., 0], features[..., 1], features[..., 4]
+    fall = np.minimum(GREATEST_SPEED * speed + GRAVITY, GREATEST_SPEED)
+    underside = middle + (BIRD_HEIGHT // 2 + fall) / HALF
+    half_a_pixel = 0.5 / HALF  # single precision is not exact
+    return np.where(underside > lower_end + half_a_pixel, FLAP, WAIT)
+
+
+def text(game: Game, state: NDArray[np.int64]) -> str:
+    """The screen in characters, 8 pixels wide and 16 high; a bird that has touched is an x."""
+    bird = State(*state.tolist())
+    columns, rows = WIDTH // 8, GROUND // 16
+    lines = [[" "] * columns for _ in range(rows)]
+    for n, gap in enumerate((bird.gap, bird.second_gap, bird.third_gap)):
+        left = bird.pipe + n * PIPE_DISTANCE
+        for row in range(rows):
+            if not gap <= row * 16 + 8 < gap + game.pipe_gap:
+                for column in range(columns):
+                    if left <= column * 8 + 4 < left + PIPE_WIDTH:
+                        lines[row][column] = "█"
+    row = (bird.y + BIRD_HEIGHT // 2) // 16
+    if row >= 0:
+        lines[row][BIRD_X // 8 : BIRD_X // 8 + 4] = "(×> " if touches(game, bird) else "(o> "
+    drawn = ["".join(line).rstrip() for line in lines]
+    return "\n".join([*drawn, "▔" * columns, f"score {bird.score}"]) + "\n"
+
+
+AIR, HAZE, CLOUD = (150, 209, 238), (196, 230, 243), (232, 245, 251)
+WHITE, INK = (255, 255, 255), (66, 58, 62)
+HILL, NEAR_HILL = (170, 214, 190), (140, 198, 152)
+LEAF, LIGHT_LEAF, DARK_LEAF, STEM = (110, 182, 82), (168, 220, 122), (76, 140, 66), (52, 96, 56)
+GRASS, LIGHT_GRASS = (124, 188, 84), (150, 208, 104)
+SAND, DARK_SAND = (226, 208, 150), (206, 184, 124)
+YELLOW, CREAM, ORANGE, GOLD = (250, 204, 62), (255, 240, 190), (240, 118, 58), (232, 168, 44)
+
+
+def picture(game: Game, state: NDArray[np.int64], unit: int = 1) -> NDArray[np.uint8]:
+    """The screen, a pixel of the game in `unit` pixels: uint8 (512 * unit, 288 * unit, 3)."""
+    now = State(*state.tolist())
+    scene = Scene(WIDTH, HEIGHT, unit, AIR)
+    _paint_landscape(scene)
+    for n, gap in enumerate((now.gap, now.second_gap, now.third_gap)):
+        _paint_pipe(scene, now.pipe + n * PIPE_DISTANCE, gap, gap + game.pipe_gap)
+    _paint_ground(scene, now.pipe)
+    _paint_bird(scene, now.y, now.speed, alive=not touches(game, now))
+    _paint_score(scene, now.score)
+    return scene.pixels()
+
+
+def _paint_landscape(scene: Scene) -> None:
+    """What does not move: haze, clouds and hills."""
+    for i in range(8):
+        scene.box((0, 220 + 22 * i), (WIDTH, GROUND), HAZE, opacity=0.16)
+    for x, y, size in ((52, 112, 1.0), (226, 178, 1.25), (138, 268, 0.8)):
+        for right, up, radius in ((-26, 0, 12), (-8, 8, 18), (14, 3, 14), (30, -1, 9)):
+            scene.disc((x + size * right, y - size * up), size * radius, CLOUD)
+        scene.line((x - 30 * size, y + 6 * size), (x + 32 * size, y + 6 * size), 12 * size, CLOUD)
+    for x, y, radius in ((30, 480, 140), (176, 500, 150), (290, 470, 130)):
+        scene.disc((x, y), radius, HILL)
+    for x, y, radius in ((-10, 470, 100), (104, 500, 120), (226, 480, 104)):
+        scene.disc((x, y), radius, NEAR_HILL)
+
+
+def _paint_pipe(scene: Scene, left: int, upper: int, lower: int) -> None:
+    for low, high, lip in ((-10, upper, upper - 24), (lower, GROUND, lower)):
+        _paint_tube(scene, (left + 3, low), (left + PIPE_WIDTH - 3, high), 0)
+        _paint_tube(scene, (left, lip), (left + PIPE_WIDTH, lip + 24), 4)
+
+
+def _paint_tube(scene: Scene, low: Point, high: Point, radius: int) -> None:
+    """One piece of a pipe, round as the light on it tells."""
+    (left, top), (right, bottom) = low, high
+    scene.box(low, high, STEM, radius)
+    scene.box((left + 2, top + 2), (right - 2, bottom - 2), LEAF, max(radius - 2, 0))
+    scene.box((left + 6, top + 2), (left + 15, bottom - 2), LIGHT_LEAF)
+    scene.box((left + 9, top + 2), (left + 11, bottom - 2), CREAM, opacity=0.5)
+    scene.box((right - 13, top + 2), (right - 5, bottom - 2), DARK_LEAF, opacity=0.55)
+
+
+def _paint_ground(scene: Scene, pipe: int) -> None:
+    """Sand under grass, whose stripes move with the pipes."""
+    scene.box((0, GROUND), (WIDTH, HEIGHT), SAND)
+    scene.box((0, GROUND), (WIDTH, GROUND + 16), GRASS)
+    for x in range(pipe % 24 - 48, WIDTH + 24, 24):
+        scene.line((x, GROUND + 20), (x + 9, GROUND + 5), 7, LIGHT_GRASS)
+    scene.box((0, GROUND + 15), (WIDTH, GROUND + 32), SAND)
+    scene.box((0, GROUND + 15), (WIDTH, GROUND + 19), DARK_SAND)
+    scene.box((0, GROUND), (WIDTH, GROUND + 2), STEM)
+
+
+def _paint_bird(scene: Scene, y: int, speed: int, alive: bool) -> None:
+    """Looks up while it rises, and down when it falls fast."""
+    tilt = math.radians(min(max(8 * (speed - 3), -22), 60))
+    middle_x, middle_y = BIRD_X + BIRD_WIDTH / 2, y + BIRD_HEIGHT / 2
+
+    def at(x: float, y: float) -> Point:
+        return (
+            middle_x + x * math.cos(tilt) - y * math.sin(tilt),
+            middle_y + x * math.sin(tilt) + y * math.cos(tilt),
+        )
+
+    def stroke(start: Point, end: Point, thickness: float, colour: Colour) -> None:
+        scene.line(at(*start), at(*end), thickness + 3, INK)
+        scene.line(at(*start), at(*end), thickness, colour)
+
+    stroke((-14, -2), (-17, -4), 4, GOLD)  # its tail
+    stroke((-4, 0), (4, 0), 22, YELLOW)
+    scene.line(at(-3, 6), at(5, 6), 9, CREAM)
+    stroke((12, 3), (17, 3.5), 4.5, ORANGE)
+    scene.line(at(10, 3.6), at(18, 4), 1.2, INK)
+    scene.disc(at(8, -4.5), 6.4, INK)
+    scene.disc(at(8, -4.5), 5.2, WHITE)
+    if alive:
+        scene.disc(at(10, -4.5), 2.1, INK)
+    else:
+        scene.line(at(5.5, -7), at(10.5, -2), 1.6, INK)
+        scene.line(at(5.5, -2), at(10.5, -7), 1.6, INK)
+    wing = 6 if speed < -4 else 1 if speed < 3 else -5  # down after a flap, up in a fall
+    stroke((-6, 0), (-13, wing), 6, CREAM)
+
+
+# The strokes of each digit, in a box of 2 × 4.
+CORNERS = {"a": (0, 0), "b": (2, 0), "c": (0, 2), "d": (2, 2), "e": (0, 4), "f": (2, 4)}
+DIGITS = (
+    "abfea", "bf", "abdcef", "abfe cd", "acdbf", "bacdfe", "baefdc", "abf", "abfeacd", "dcabfe",
+)  # fmt: skip
+
+
+def _paint_score(scene: Scene, score: int) -> None:
+    digits = str(score)
+    left = WIDTH / 2 - (29 * len(digits) - 13) / 2
+    for thickness, colour in ((11, INK), (6, WHITE)):
+        for place, digit in enumerate(digits):
+            for strokes in DIGITS[int(digit)].split():
+                corners = [CORNERS[corner] for corner in strokes]
+                points = [(left + 29 * place + 8 * x, 42 + 8 * y) for x, y in corners]
+                for start, end in pairwise(points):
+                    scene.line(start, end, thickness, colour)
