@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: measure rows, print them, and keep what a whole run found."""
+"""`python -m benchmarks`: measure rows, print them, and keep what was found."""
 
 from __future__ import annotations
 
@@ -21,8 +21,11 @@ from benchmarks.report import as_markdown, as_text
 from benchmarks.rows import ROWS
 
 HERE = Path(__file__).parent
-PACKAGES = ("numpy", "numba", "gymnasium", "cloudpickle", "ray", "pyspark", "envpool")
-LONGEST = 600  # seconds that the rows of one name may take
+PACKAGES = (
+    "numpy", "numba", "gymnasium", "torch", "cloudpickle", "ray", "pyspark",
+    "envpool", "cpprb", "tianshou", "stable-baselines3",
+)  # fmt: skip
+LONGEST = 1800  # seconds that the rows of one name may take
 
 
 def main() -> int:
@@ -33,18 +36,51 @@ def main() -> int:
             print(f"{name:<21} {subject.about}")
         return 0
     names = list(dict.fromkeys(asked.rows)) or list(ROWS)
-    header, rows, failed = describe(), [], {}
+    found: dict[str, Any] = {"header": describe(), "rows": [], "failed": {}}
     for name in names:
         print(f"measuring {name} …", file=sys.stderr, flush=True)
+        measured = {"name": name, "date": now(), "load before": round(os.getloadavg()[0], 1)}
         try:
-            rows += measure_apart(name, asked.quick)
+            found["rows"] += [measured | row for row in measure_apart(name, asked.quick)]
         except (subprocess.SubprocessError, OSError, ValueError) as error:
-            failed[name] = str(error)
-    found = {"header": header, "rows": rows, "failed": failed}
+            found["failed"][name] = str(error)
     print(as_text(found))
-    whole = not asked.quick and not failed and set(names) == set(ROWS)
-    keep(found, HERE if whole else HERE.parent / "build" / "benchmarks")
-    return 1 if failed else 0
+    if asked.quick:
+        keep(found, HERE.parent / "build" / "benchmarks")
+    else:
+        keep(merged(stored(), found), HERE)
+    return 1 if found["failed"] else 0
+
+
+def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """The rows of both, the new ones in place of the old ones of their name.
+
+    Each row is measured in a process of its own, beside its peer, so they need not be of one run;
+    but they must be of one machine with the same packages, or the old ones are left out.
+    """
+    where = ("processor", "cores", "system", "python", "packages")
+    if any(old["header"].get(name) != new["header"][name] for name in where):
+        old = {"rows": [], "failed": {}}
+    again = {row["name"] for row in new["rows"]} | new["failed"].keys()
+    rows = [row for row in old["rows"] if row["name"] not in again] + new["rows"]
+    failed = {name: why for name, why in old["failed"].items() if name not in again}
+    order = list(ROWS)
+    return {
+        "header": new["header"],
+        "rows": sorted(
+            (row for row in rows if row["name"] in ROWS), key=lambda row: order.index(row["name"])
+        ),
+        "failed": failed | new["failed"],
+    }
+
+
+def stored() -> dict[str, Any]:
+    """What earlier runs found; nothing where there is no file, or one of another form."""
+    with contextlib.suppress(OSError, ValueError):
+        found: dict[str, Any] = json.loads((HERE / "results.json").read_text())
+        if all("name" in row for row in found["rows"]):
+            return found
+    return {"header": {}, "rows": [], "failed": {}}
 
 
 def parse() -> argparse.Namespace:
@@ -97,17 +133,20 @@ def run(command: list[str], output: Any) -> int:
 
 def describe() -> dict[str, Any]:
     """On what, and with what, this run measures."""
-    load = os.getloadavg()[0]
     return {
-        "date": datetime.now(UTC).isoformat(timespec="minutes"),
-        "command": shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]]),
+        "last run": now(),
+        "its command": shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]]),
         "processor": processor(),
         "cores": os.cpu_count(),
-        "load before": f"{load:.1f} processes",
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "packages": {name: installed(name) for name in PACKAGES},
     }
+
+
+def now() -> str:
+    """The time, to the minute."""
+    return datetime.now(UTC).isoformat(timespec="minutes")
 
 
 def processor() -> str:

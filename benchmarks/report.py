@@ -53,6 +53,7 @@ def details(row: Found) -> list[str]:
         "",
         f"* ours: `{row['ours']}`",
         f"* peer: {row['peer']}",
+        f"* measured {row['date']}, when {row['load before']} processes were busy",
         *(f"* {shown} {unit}" for unit, shown in row["shown"].items()),
         *(f"* {name}: {show(value)}" for name, value in row["absolute"].items()),
         *([f"* {row['note']}"] if row["note"] else []),

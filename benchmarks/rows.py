@@ -50,6 +50,13 @@ ROWS = {
     ),
     "arrays_ray": Subject("transport", "ray", "the same against bare ray.put and ray.get"),
     "arrays_spark": Subject("transport", "spark", "the same against a bare broadcast and collect"),
+    "replay_prioritized": Subject(
+        "replay", "prioritized", "sampling and updating against cpprb and Tianshou"
+    ),
+    "replay_uniform": Subject("replay", "uniform", "sampling against stable-baselines3"),
+    "replay_adding": Subject("replay", "adding", "adding transitions against cpprb"),
+    "dqn": Subject("dqn", "cart_pole", "DQN on CartPole-v1 against stable-baselines3's"),
+    "dqn_same": Subject("dqn", "same_hyperparameters", "the same, with the same hyperparameters"),
     "memory": Subject("backends", "memory", "an idle worker against an idle process of its engine"),
 }
 

@@ -1,0 +1,186 @@
+"""DQN beside stable-baselines3's, on CartPole-v1: how often it is solved, and how soon."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import gymnasium
+import numpy as np
+import torch
+
+import rlbook
+from benchmarks.measuring import Row, Spread, Target, named, ratios
+from rlbook.schedules import Linear
+
+WORLD = "CartPole-v1"
+STEPS, EVERY, SOLVED = 50_000, 2_500, 475.0
+HELD_OUT = 1_000_000  # episodes begin from these seeds on, which no training has
+# What rl-zoo3 has for DQN on CartPole-v1, in stable-baselines3's words and in ours.
+ZOO: dict[str, Any] = {
+    "learning_rate": 2.3e-3,
+    "batch_size": 64,
+    "buffer_size": 100_000,
+    "learning_starts": 1_000,
+    "gamma": 0.99,
+    "target_update_interval": 10,
+    "train_freq": 256,
+    "gradient_steps": 128,
+    "exploration_fraction": 0.16,
+    "exploration_final_eps": 0.04,
+    "policy_kwargs": {"net_arch": [256, 256]},
+}
+SAME: dict[str, Any] = {
+    "num_envs": 1,
+    "learning_rate": 2.3e-3,
+    "batch_size": 64,
+    "replay_capacity": 100_000,
+    "learning_starts": 1_000,
+    "gamma": 0.99,
+    "target_every": 128,  # theirs are taken between two trainings of 128 updates
+    "rollout_steps": 256,
+    "steps_per_update": 2,
+    "epsilon": Linear(1.0, 0.04, 0.16 * STEPS),
+    "hidden": (256, 256),
+}
+
+
+class Run(NamedTuple):
+    """One training."""
+
+    seconds: float  # of training, until it was solved, or all
+    solved: bool
+    final: float  # mean return in the end
+
+
+def cart_pole(quick: bool) -> list[Row]:
+    """Ours as it comes beside stable-baselines3 with the hyperparameters of rl-zoo3."""
+    return _compare("DQN on CartPole-v1, each with its own defaults", {}, 5.0, quick)
+
+
+def same_hyperparameters(quick: bool) -> list[Row]:
+    """Both with those of rl-zoo3, until the last step."""
+    return _compare("DQN on CartPole-v1, the same hyperparameters", SAME, 2.5, quick)
+
+
+def _compare(subject: str, options: dict[str, Any], target: float, quick: bool) -> list[Row]:
+    to_the_end = bool(options)
+    steps = 10_000 if quick else STEPS
+    seeds = 1 if quick else 3 if to_the_end else 10
+    with _one_thread():
+        rlbook.DQN(WORLD, **options).learn(2_000)  # compiles
+        ours, peers = [], []
+        for seed in range(seeds):
+            sides = [(ours, _ours, options), (peers, _peer, ZOO)]
+            for found, train, own in sides if seed % 2 else sides[::-1]:
+                found.append(train(seed, own, steps, to_the_end))
+    times = [[run.seconds for run in runs] for runs in (ours, peers)]
+    speed = Spread.of(times[1]).median / Spread.of(times[0]).median
+    medians = {"times as fast": Spread(speed, *ratios(times[1], times[0])[1:])}
+    return [
+        Row(
+            subject,
+            f'DQN("{WORLD}"{", …" if options else ""}), one torch thread',
+            f"DQN with rl-zoo3's hyperparameters, {named('stable-baselines3')}, one torch thread",
+            medians,
+            {
+                "ours, s": Spread.of(times[0]).median,
+                "peer, s": Spread.of(times[1]).median,
+                f"ours, solved of {seeds}": sum(run.solved for run in ours),
+                f"peer, solved of {seeds}": sum(run.solved for run in peers),
+                "ours, final mean": float(np.mean([run.final for run in ours])),
+                "peer, final mean": float(np.mean([run.final for run in peers])),
+            },
+            Target(target, at_least=True),
+            f"Training time {'of all' if to_the_end else 'until a mean of 475, or of all'} "
+            f"{steps:,} steps: medians over seeds, and the range over them of the ratios. Solved: "
+            f"the first mean of {SOLVED:.0f} in 100 greedy episodes on seeds held out, looked for "
+            f"every {EVERY:,} steps, which is not timed.",
+        )
+    ]
+
+
+def _ours(seed: int, options: dict[str, Any], steps: int, to_the_end: bool) -> Run:
+    agent = rlbook.DQN(WORLD, seed=seed, device="cpu", **options)
+    return _train(lambda: agent.learn(EVERY, progress=False), agent.predict, steps, to_the_end)
+
+
+def _peer(seed: int, options: dict[str, Any], steps: int, to_the_end: bool) -> Run:
+    from stable_baselines3 import DQN
+
+    agent = DQN("MlpPolicy", WORLD, seed=seed, device="cpu", **options)
+    # It anneals over what `learn` is told, so it is told all, and interrupted.
+    from stable_baselines3.common.callbacks import BaseCallback
+
+    class Pause(BaseCallback):
+        def _on_step(self) -> bool:
+            if self.num_timesteps % EVERY == 0:
+                clock.pause()
+            return not clock.over
+
+    clock = _Clock(lambda obs: agent.predict(obs, deterministic=True)[0], steps, to_the_end)
+    clock.start()
+    agent.learn(STEPS, callback=Pause())
+    return clock.run()
+
+
+def _train(
+    learn: Callable[[], Any], act: Callable[[Any], Any], steps: int, to_the_end: bool
+) -> Run:
+    clock = _Clock(act, steps, to_the_end)
+    clock.start()
+    while not clock.over:
+        learn()
+        clock.pause()
+    return clock.run()
+
+
+class _Clock:
+    """Counts the seconds of training, and stops while the agent is looked at."""
+
+    def __init__(self, act: Callable[[Any], Any], steps: int, to_the_end: bool) -> None:
+        self.act, self.left, self.to_the_end = act, steps, to_the_end
+        self.seconds, self.solved, self.final, self.over = 0.0, False, 0.0, False
+
+    def start(self) -> None:
+        self.started = perf_counter()
+
+    def pause(self) -> None:
+        self.seconds += perf_counter() - self.started
+        self.left -= EVERY
+        self.final = mean_return(self.act)
+        self.solved |= self.final >= SOLVED
+        self.over = self.left <= 0 or (self.solved and not self.to_the_end)
+        self.start()
+
+    def run(self) -> Run:
+        return Run(self.seconds, self.solved, self.final)
+
+
+def mean_return(act: Callable[[Any], Any], episodes: int = 100) -> float:
+    """The mean of so many episodes, all played side by side, from seeds held out."""
+    envs = [gymnasium.make(WORLD) for _ in range(episodes)]
+    obs = [env.reset(seed=HELD_OUT + i)[0] for i, env in enumerate(envs)]
+    total, playing = 0, list(range(episodes))
+    while playing:
+        actions = act(np.stack([obs[i] for i in playing]))
+        still = []
+        for i, action in zip(playing, actions.tolist(), strict=True):
+            obs[i], _, terminated, truncated, _ = envs[i].step(action)
+            total += 1
+            if not (terminated or truncated):
+                still.append(i)
+        playing = still
+    return total / episodes
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
