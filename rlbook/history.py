@@ -160,21 +160,24 @@ class Stopwatch:
         self.seconds[activity] += now - self._last
         self._last = now
 
-    def lap_workers(self, seconds: list[float], parallel: bool) -> None:
-        """Book the time since the last lap, in which workers computed for `seconds` each.
+    def lap_workers(self, seconds: list[dict[str, float]], parallel: bool) -> None:
+        """Book the time since the last lap, in which each worker was busy with these activities.
 
-        Side by side, they learn for the mean of that, and then wait for the slowest; one after the
-        other, they learn for the sum. What is left was needed to reach them.
+        Side by side, they are busy for the mean of their seconds, and then wait for the slowest;
+        one after the other, for the sum. What is left was needed to reach them.
         """
         before = self.seconds["communicating"]
         self.lap("communicating")
         passed = self.seconds["communicating"] - before
-        learning = sum(seconds) / (len(seconds) if parallel else 1)
-        waiting = max(seconds) - learning if parallel else 0.0
-        scale = min(1.0, passed / (learning + waiting)) if learning + waiting else 0.0
-        self.seconds["learning"] += learning * scale
-        self.seconds["waiting"] += waiting * scale
-        self.seconds["communicating"] -= (learning + waiting) * scale
+        divisor = len(seconds) if parallel else 1
+        spent = {name: sum(each[name] for each in seconds) / divisor for name in seconds[0]}
+        totals = [sum(each.values()) for each in seconds]
+        spent["waiting"] = max(totals) - sum(totals) / divisor if parallel else 0.0
+        needed = sum(spent.values())
+        scale = min(1.0, passed / needed) if needed else 0.0
+        for name, value in spent.items():
+            self.seconds[name] += value * scale
+        self.seconds["communicating"] -= needed * scale
 
 
 def plot(history: History, ax: Axes | None = None, window: int | None = None) -> Axes:

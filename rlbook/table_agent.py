@@ -211,7 +211,8 @@ class TableAgent(ABC):
                 steps = min(left, self.settings.sync_every)
                 work = self.work(steps)
                 answers = group.call("learn", work)
-                watch.lap_workers([seconds for *_, seconds in answers], self.backend.parallel)
+                busy = [{"learning": seconds} for *_, seconds in answers]
+                watch.lap_workers(busy, self.backend.parallel)
                 learned = [each for some, _, _ in answers for each in some]
                 merged = merge(work, learned, self.settings.initial_value)
                 self.take_table(merged.q, merged.visits, merged.states)

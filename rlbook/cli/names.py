@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import re
 import sys
 from dataclasses import fields, is_dataclass
 from types import NoneType
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import gymnasium
 import typer
@@ -96,7 +97,12 @@ def _version(spec: Any) -> int:
 
 def hyperparameters(cls: Any) -> Any:
     """The dataclass of an algorithm's hyperparameters."""
-    return sys.modules[cls.__module__].Hyperparameters
+    return cls.Hyperparameters
+
+
+def default(cls: Any, argument: str) -> Any:
+    """What an algorithm takes where it is not told."""
+    return inspect.signature(cls).parameters[argument].default
 
 
 def parse_settings(name: str, assignments: list[str]) -> dict[str, Any]:
@@ -121,6 +127,9 @@ def parse_settings(name: str, assignments: list[str]) -> dict[str, Any]:
 
 def _parse(key: str, text: str, hint: Any) -> Any:
     """A value of one of the types in the hint."""
+    if get_origin(hint) is tuple:
+        parts = text.strip("()").split(",")
+        return tuple(_parse(key, part.strip(), get_args(hint)[0]) for part in parts if part.strip())
     kinds: tuple[Any, ...] = get_args(hint) or (hint,)
     if NoneType in kinds and text.lower() == "none":
         return None
@@ -163,6 +172,8 @@ def type_name(hint: Any) -> str:
     >>> type_name(float), type_name(int | None)
     ('a number', 'a whole number or none')
     """
+    if get_origin(hint) is tuple:
+        return "whole numbers, with commas between them"
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
     words[NoneType] = "none"
     kinds = sorted(get_args(hint) or (hint,), key=lambda kind: kind is NoneType)  # none comes last
@@ -185,6 +196,8 @@ def _schedules(hint: Any) -> list[Any]:
 
 def as_typed(value: Any) -> Any:
     """A hyperparameter as JSON can hold it: what one would type after --set, or a number."""
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
     if not is_dataclass(value):
         return value
     numbers = ", ".join(f"{name}={number!r}" for name, number in vars(value).items())

@@ -48,7 +48,7 @@ def train(
         typer.Option(
             parser=names.whole,
             metavar="N",
-            help=f"Environments that learn side by side.{unless_told(1)}",
+            help="Environments that learn side by side." + unless_told("1; 8 with a network"),
         ),
     ] = None,
     settings: Annotated[
@@ -131,7 +131,7 @@ def train(
             algo=algo,
             env=env,
             seed=seed or 0,
-            num_envs=num_envs or 1,
+            num_envs=num_envs or names.default(names.algorithm(algo), "num_envs"),
             backend=backend or "local",
             workers=workers or 1,
             asynchronous=bool(asynchronous),

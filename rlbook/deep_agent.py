@@ -1,0 +1,386 @@
+"""The agent around a network: it sends workers out to act and learns from what they bring.
+
+What `DQN` and every later algorithm with a network have in common. An algorithm says how it acts
+(`policy`), what it makes of the steps that come back (`postprocess`), which way its loss falls
+(`gradients`), and how to go there (`apply`). How the work flows between these is a pattern of
+`rlbook.patterns`, and where it runs is a backend; neither knows what the algorithm is.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from rlbook import backends, patterns, saving, schedules
+from rlbook.arguments import check_flag, check_names, check_number, check_whole
+from rlbook.environment import EnvSource, env_id, env_maker
+from rlbook.gradients import Gradients
+from rlbook.history import History, Stopwatch
+from rlbook.networks import one_thread
+from rlbook.observations import observations_of
+from rlbook.rollout import Policy, Rollout, RolloutWorker
+from rlbook.schedules import Schedule
+from rlbook_envs.chance import POLICY, stream_key
+
+NUM_ENVS = 8  # by default
+DEVICES = ("auto", "cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class DeepHyperparameters:
+    """What every agent with a network can be told beside the environment and where to run.
+
+    Attributes:
+        learning_rate: step size of Adam, or a schedule of steps (Kingma and Ba, 2015: 0.001).
+        adam_epsilon: what Adam adds to its denominators, above 0 (1e-8 there; 1.5e-4 in Rainbow).
+        gamma: discount γ per step, in [0, 1].
+        hidden: units of each hidden layer, from the input on.
+        max_grad_norm: length that a gradient has at most, above 0.
+        rollout_steps: steps that each environment takes before what it did is learned from.
+        gradient_parts: into how many parts a batch is cut, whose gradients are added up. More than
+            one is for `data_parallel=True`, or to be compared with it.
+        push_every: updates after which workers get new weights, with `asynchronous=True`.
+    """
+
+    learning_rate: float | Schedule = 1e-3
+    adam_epsilon: float = 1e-8
+    gamma: float = 0.99
+    hidden: tuple[int, ...] = (128, 128)
+    max_grad_norm: float = 10.0
+    rollout_steps: int = 8
+    gradient_parts: int = 1
+    push_every: int = 10
+
+    def __post_init__(self) -> None:
+        if self.learning_rate == 0:
+            raise ValueError("learning_rate=0 is not allowed: nothing would be learned")
+        self._set("learning_rate", schedules.check("learning_rate", self.learning_rate, 0, 1e3))
+        for name in ("adam_epsilon", "max_grad_norm"):
+            value = check_number(name, getattr(self, name), 0, np.finfo(np.float64).max)
+            if value == 0:
+                raise ValueError(f"{name}={value} is not allowed: a number above 0")
+            self._set(name, value)
+        self._set("gamma", check_number("gamma", self.gamma, 0, 1))
+        for name in ("rollout_steps", "gradient_parts", "push_every"):
+            check_whole(name, getattr(self, name), 1)
+        if not isinstance(self.hidden, (tuple, list)) or not self.hidden:
+            raise ValueError(f"hidden={self.hidden!r} is not allowed: a tuple such as (64, 64)")
+        for i, width in enumerate(self.hidden):
+            check_whole(f"hidden[{i}]", width, 1)
+        self._set("hidden", tuple(map(int, self.hidden)))
+
+    def _set(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+
+
+class DeepAgent(ABC):
+    """An agent with a network, on any backend.
+
+    The numbers depend on `seed`, `num_envs` and the hyperparameters, but not on the backend, on the
+    number of workers, or on whether one of them died on the way (on CPUs of one model, with the
+    pinned packages), unless it is asynchronous.
+
+    A step is a row of a vector environment, as Gymnasium counts: to begin an episode takes one.
+
+    Args:
+        env: a Gymnasium id, an environment made by `gymnasium.make`, or a function that makes one.
+            Actions must be `Discrete`. Worlds of `rlbook_envs` run compiled.
+        seed: of everything random, a whole number from 0.
+        num_envs: environments that are played side by side.
+        backend: `"local"`, `"multiprocessing"`, `"ray"`, `"spark"`, or a `Backend`.
+        workers: how many workers share the environments.
+        device: where the network learns: `"cpu"`, `"cuda"`, or `"auto"`, a GPU if there is one.
+        asynchronous: every worker goes on acting while one learns from what has arrived; then the
+            numbers depend on who was first. See `rlbook.patterns.asynchronous`.
+        data_parallel: workers compute the gradients, too, each of some of `gradient_parts`. See
+            `rlbook.patterns.data_parallel`.
+        hyperparameters: see `Hyperparameters` in the agent's module.
+
+    Attributes:
+        timesteps: steps taken so far, in all environments together.
+        history: the `History` of all calls of `learn`.
+
+    Raises:
+        ValueError: an argument is out of range, or the environment's spaces do not fit.
+        TypeError: there is no such hyperparameter.
+        MemoryError: the replay memory would not fit.
+    """
+
+    Hyperparameters: ClassVar[type[DeepHyperparameters]]
+    settings: Any
+    behaviour_policy: Policy  # what workers act with
+    replay: Any = None  # of those who have one
+
+    def __init__(
+        self,
+        env: EnvSource,
+        *,
+        seed: int = 0,
+        num_envs: int = NUM_ENVS,
+        backend: str | backends.Backend = "local",
+        workers: int = 1,
+        device: str = "auto",
+        asynchronous: bool = False,
+        data_parallel: bool = False,
+        **hyperparameters: Any,
+    ) -> None:
+        check_whole("seed", seed, 0)
+        check_whole("num_envs", num_envs, 1)
+        check_whole("workers", workers, 1, num_envs)
+        check_names(type(self).__name__, hyperparameters, self.Hyperparameters)
+        self.settings = self.Hyperparameters(**hyperparameters)
+        self.seed, self.num_envs, self.workers = int(seed), int(num_envs), int(workers)
+        check_flag("asynchronous", asynchronous)
+        check_flag("data_parallel", data_parallel)
+        self.asynchronous, self.data_parallel = bool(asynchronous), bool(data_parallel)
+        self.learn_by, self.device = patterns.get(asynchronous, data_parallel), torch_device(device)
+        self.env_id, self.make_env = env_id(env), env_maker(env)
+        made = self.make_env()
+        self.observations = observations_of(made)
+        self.num_actions = discrete_actions(made, type(self).__name__)
+        made.close()
+        self.backend = backends.get(backend)
+        self.timesteps = 0
+        self.history = History()
+        self._states: list[Any] = [None] * self.num_envs
+        self._predictions = 0
+        self.loss = self.build()
+        self.optimiser = self.loss.network.optimiser(self.settings.adam_epsilon)
+
+    # What an algorithm says.
+
+    @abstractmethod
+    def build(self) -> Any:
+        """Make the loss, the behaviour policy, and whatever else the algorithm has.
+
+        The loss has the `network` that learns; `updates`, how many there were; `parameters()` and
+        `set_parameters()`, all that training changes in it; and `gradients(batch, size)`.
+        """
+
+    @abstractmethod
+    def explore(self, timesteps: NDArray[np.int64]) -> NDArray[np.float64]:
+        """How much to explore at each of these steps; the policy knows what that means."""
+
+    @abstractmethod
+    def postprocess(self, rollout: Rollout, envs: Any = slice(None)) -> Iterator[Any]:
+        """Take in the steps of these environments, and give the batches to learn from now."""
+
+    @abstractmethod
+    def gradients(self, batch: Any) -> Gradients:
+        """Which way the loss of this batch rises."""
+
+    @abstractmethod
+    def apply(self, gradients: Gradients, batch: Any) -> None:
+        """Go the other way."""
+
+    # What follows for all of them.
+
+    def learn(
+        self,
+        total_timesteps: int,
+        *,
+        progress: bool | None = None,
+        callback: Callable[[Self], Any] | None = None,
+    ) -> History:
+        """Take `total_timesteps` more steps, rounded up to a multiple of `num_envs`.
+
+        Where it is interrupted, completed rounds count, and the next call goes on from there.
+
+        Args:
+            progress: show a bar; by default, only where a person watches a terminal.
+            callback: called with the agent after every round.
+
+        Returns:
+            The history of this and all earlier calls.
+
+        Raises:
+            ValueError: an environment gave a reward or an observation that is not finite.
+        """
+        check_whole("total_timesteps", total_timesteps, 1)
+        steps = -(-int(total_timesteps) // self.num_envs)
+        watch = Stopwatch()
+        quiet = None if progress is None else not progress
+        with (
+            one_thread(),
+            tqdm(total=steps * self.num_envs, unit=" steps", disable=quiet) as bar,
+        ):
+
+            def after_round(taken: int) -> None:
+                bar.update(taken)
+                if callback is not None:
+                    callback(self)
+
+            try:
+                self.learn_by(self, steps, watch, after_round)
+            finally:
+                watch.lap("communicating")
+                self.history.add_timing(watch.seconds)
+        return self.history
+
+    def get_weights(self) -> NDArray[np.float32]:
+        """What the policy acts with, (P,) float32."""
+        return self.loss.network.get_weights()  # type: ignore[no-any-return]
+
+    def descend(self, gradient: Any) -> None:
+        """One step of the optimiser, against this gradient (P,)."""
+        rate = schedules.values(self.settings.learning_rate, np.array([self.timesteps]))
+        self.optimiser.step(gradient, float(rate[0]), self.settings.max_grad_norm)
+
+    def launch(self) -> tuple[backends.Group, list[list[int]]]:
+        """Workers that share the environments as evenly as can be, and the numbers each has."""
+        shares = [part.tolist() for part in np.array_split(np.arange(self.num_envs), self.workers)]
+        group = self.backend.launch(
+            RolloutWorker, self.workers, shares, self.make_env, self.seed, self.observations,
+            self.behaviour_policy, self._states,
+        )  # fmt: skip
+        return group, shares
+
+    def exploration(self, steps: int) -> NDArray[np.float64]:
+        """How much each environment explores in its next steps: (steps, num_envs)."""
+        coming = self.timesteps + np.arange(steps * self.num_envs)
+        return self.explore(coming).reshape(steps, self.num_envs)
+
+    def record(self, rollout: Rollout, numbers: list[int]) -> None:
+        """Note what these environments did, and where they stand now."""
+        steps, row = rollout.episodes[:, 0], np.searchsorted(numbers, rollout.episodes[:, 1])
+        when = self.timesteps + (steps * len(numbers) + row + 1).astype(np.int64)
+        self.history.add_episodes(
+            when, rollout.episodes[:, 2].copy(), rollout.episodes[:, 3].astype(np.int64)
+        )
+        self.timesteps += rollout.rewards.size
+        for number, state in zip(numbers, rollout.states, strict=True):
+            self._states[number] = state
+
+    def predict(self, obs: Any, deterministic: bool = True) -> Any:
+        """The greedy action for one observation, or for a batch of them.
+
+        Args:
+            obs: an observation, or an array of them along a new first axis.
+            deterministic: take the best action; otherwise explore as in training.
+
+        Returns:
+            An int, or an int64 array of (batch,).
+
+        Raises:
+            ValueError: the observation has another shape than this environment's.
+        """
+        batch, single = self.observations.batch_of(obs)
+        explore = np.zeros(len(batch))
+        if not deterministic:
+            explore[:] = self.explore(np.array([max(self.timesteps - 1, 0)]))[0]
+        keys = stream_key(self.seed, POLICY, self.num_envs) + np.arange(len(batch), dtype=np.uint64)
+        self.behaviour_policy.set_weights(self.get_weights())
+        with one_thread():
+            actions = self.behaviour_policy.act(batch, keys, self._predictions, explore)
+        self._predictions += not deterministic
+        return int(actions[0]) if single else actions
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write all that `load` needs to go on as if nothing had happened. Holds no code."""
+        settings = {name: schedules.to_plain(value) for name, value in vars(self.settings).items()}
+        header = {
+            "env": self.env_id,
+            "seed": self.seed,
+            "num_envs": self.num_envs,
+            "asynchronous": self.asynchronous,
+            "data_parallel": self.data_parallel,
+            "settings": settings,
+            "timesteps": self.timesteps,
+            "predictions": self._predictions,
+            "states": self._states,
+        }
+        learned = {**self.loss.parameters()._asdict(), **self.optimiser.to_arrays()}
+        memory = {} if self.replay is None else self.replay.to_arrays()
+        arrays = {name: np.asarray(value) for name, value in learned.items()}
+        saving.save(
+            path, type(self).__name__, header, {**arrays, **memory, **self.history.to_arrays()}
+        )
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        env: EnvSource | None = None,
+        backend: str | backends.Backend = "local",
+        workers: int = 1,
+        device: str = "auto",
+    ) -> Self:
+        """The agent that was saved. Backend, number of workers and device may differ from then.
+
+        Args:
+            env: needed where the agent was given a function, which a file can't hold.
+
+        Raises:
+            ValueError: not such a file, one that is damaged, or one for another environment.
+        """
+        header, arrays = saving.load(path, cls.__name__)
+        try:
+            source = header["env"] if env is None else env
+            plain = header["settings"]
+            settings = {name: schedules.from_plain(value) for name, value in plain.items()}
+            names = ("seed", "num_envs", "asynchronous", "data_parallel")
+            options = {name: header[name] for name in names}
+            timesteps, predictions = int(header["timesteps"]), int(header["predictions"])
+            states, history = list(header["states"]), History.from_arrays(arrays)
+            cls.Hyperparameters(**settings)
+            if len(states) != options["num_envs"]:
+                raise ValueError(f"{len(states)} states of {options['num_envs']} environments")
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise saving.damaged(path) from error
+        # Of an id such as "module:Name-v0", Gymnasium imports the module: only if a person says so.
+        if source is None or (env is None and ":" in str(source)):
+            raise ValueError(f"{path} does not say how to make its environment: give env=")
+        agent = cls(source, backend=backend, workers=workers, device=device, **options, **settings)
+        try:
+            parameters = agent.loss.parameters()
+            found = {name: arrays[name] for name in parameters._fields}
+            agent.loss.set_parameters(parameters._replace(**found))
+            agent.optimiser.load_arrays(arrays)
+            if agent.replay is not None:
+                agent.replay.load_arrays(arrays)
+        except KeyError as error:
+            raise saving.damaged(path) from error
+        except ValueError as error:
+            raise ValueError(f"{path} does not fit this environment: {error}") from error
+        agent.history, agent._states = history, states
+        agent.timesteps, agent._predictions = timesteps, predictions
+        return agent
+
+
+def torch_device(device: str) -> str:
+    """What `device=` means here: `"auto"` is a GPU if torch finds one."""
+    if device not in DEVICES:
+        allowed = ", ".join(map(repr, DEVICES))
+        raise ValueError(f"device={device!r} is not allowed: {allowed}")
+    if device == "cpu":
+        return device
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device='cuda' is not allowed here: torch finds no GPU")
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return device
+
+
+def discrete_actions(env: gymnasium.Env[Any, Any], algorithm: str) -> int:
+    """How many actions there are.
+
+    Raises:
+        ValueError: they are not `Discrete`, from 0.
+    """
+    space = env.action_space
+    if not isinstance(space, gymnasium.spaces.Discrete) or space.start != 0:
+        raise ValueError(
+            f"{algorithm} needs Discrete actions 0 to n-1, but this environment has {space}"
+        )
+    return int(space.n)

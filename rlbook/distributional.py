@@ -1,0 +1,95 @@
+"""Distributions of returns, instead of their means: chapter 07 of the book.
+
+Bellemare, Dabney and Munos, "A distributional perspective on reinforcement learning", ICML 2017. A
+distribution is K probabilities, one for each of K equally spaced returns, its atoms ("C51": 51).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlbook_envs.compiled import compile
+
+Floats = NDArray[np.float32]
+
+
+def softmax(logits: Floats) -> Floats:
+    """Probabilities, along the last axis."""
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)  # type: ignore[no-any-return]
+
+
+def action_values(out: Floats, support: Floats) -> Floats:
+    """(B, A), what a network says; of logits of distributions (B, A, K), their means.
+
+    Args:
+        support: (K,), the atoms; (0,) where the network says values.
+    """
+    return softmax(out) @ support if len(support) else out
+
+
+def project_distribution(
+    support: Floats, returns: Floats, discounts: Floats, probabilities: Floats
+) -> Floats:
+    """The distribution of G + discount * Z, put back onto the atoms of Z.
+
+    Each atom moves to where the return puts it, though not beyond the outermost, and shares its
+    probability among the two atoms beside it; the nearer gets more (algorithm 1 of the paper, which
+    loses an atom that lands exactly on another; here it stays).
+
+    Args:
+        support: (K,) float32, equally spaced, rising.
+        returns: (B,) float32.
+        discounts: (B,) float32.
+        probabilities: (B, K) float32, of Z at the atoms.
+
+    Returns:
+        (B, K) float32, each row of which adds up to what that of `probabilities` does.
+
+    >>> support, sure = np.float32([0, 1, 2]), np.float32([[0, 1, 0]])
+    >>> project_distribution(support, np.float32([0.75]), np.float32([0.5]), sure)
+    array([[0.  , 0.75, 0.25]], dtype=float32)
+    """
+    return _compiled()(support, returns, discounts, probabilities)  # type: ignore[no-any-return]
+
+
+def _project(support, returns, discounts, probabilities):  # type: ignore[no-untyped-def]
+    projected = np.zeros_like(probabilities)
+    lowest, most = support[0], len(support) - 1
+    spacing = (support[most] - lowest) / most
+    for row in range(len(returns)):
+        for atom in range(len(support)):
+            moved = returns[row] + discounts[row] * support[atom]
+            place = min(max((moved - lowest) / spacing, 0.0), most)
+            below = min(int(place), most - 1)
+            above = place - below  # the share of the atom above
+            projected[row, below] += (1 - above) * probabilities[row, atom]
+            projected[row, below + 1] += above * probabilities[row, atom]
+    return projected
+
+
+@cache
+def _compiled() -> Any:
+    return compile(_project)
+
+
+def cross_entropy_slopes(target: Floats, logits: Floats) -> tuple[Floats, Floats]:
+    """How the cross-entropy of a prediction changes with its logits, and how far off it is.
+
+    Args:
+        target: (B, K), probabilities.
+        logits: (B, K).
+
+    Returns:
+        The slopes (B, K), which are softmax(logits) - target; and the divergence of the prediction
+        from the target (B,), which is what Rainbow takes for a step's priority (Hessel et al.,
+        2018, section 3.5): the cross-entropy, less the part of it that nobody can get rid of.
+    """
+    predicted = softmax(logits)
+    small = np.float32(1e-30)
+    divergence = target * (np.log(np.maximum(target, small)) - np.log(np.maximum(predicted, small)))
+    return predicted - target, np.maximum(divergence.sum(axis=1), 0)

@@ -1,0 +1,62 @@
+"""Synchronous gather: all workers act, the learner waits for all of them, and then learns.
+
+    workers   act ────┐ wait        act ────┐ wait
+                      ▼                     ▼
+    learner   wait    learn, learn    wait  learn, learn
+
+Nobody ever acts with old weights, and nothing depends on who is faster. That is why the numbers are
+the same on every engine. What it costs is that somebody always waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from rlbook.history import Stopwatch
+from rlbook.rollout import gather
+
+
+def learn(
+    agent: Any,
+    steps: int,
+    watch: Stopwatch,
+    after_round: Callable[[int], None],
+    gradients: Callable[[Any], Any] | None = None,
+) -> None:
+    """Let every environment take `steps` steps, and learn after each round.
+
+    Args:
+        gradients: computes a batch's gradients; by default, the agent.
+    """
+    gradients = gradients or agent.gradients
+    group, _ = agent.launch()
+    numbers = list(range(agent.num_envs))
+    try:
+        while steps:
+            length = min(steps, agent.settings.rollout_steps)
+            weights = agent.backend.put(agent.get_weights())
+            rollouts = group.call("rollout", weights, length, agent.exploration(length))
+            watch.lap_workers([each.seconds for each in rollouts], agent.backend.parallel)
+            rollout = gather(rollouts)
+            agent.record(rollout, numbers)
+            learn_from(agent, agent.postprocess(rollout), gradients)
+            watch.lap("learning")
+            steps -= length
+            after_round(length * agent.num_envs)
+    finally:
+        group.close()
+
+
+def learn_from(agent: Any, batches: Any, gradients: Callable[[Any], Any]) -> None:
+    """Take a step of the optimiser for each batch, and note the mean size of the errors."""
+    errors = []
+    for batch in batches:
+        found = gradients(batch)
+        agent.apply(found, batch)
+        errors.append(found.errors)
+    if errors:
+        size = float(np.abs(np.concatenate(errors)).mean())
+        agent.history.add_metrics(timesteps=agent.timesteps, td_error=size)

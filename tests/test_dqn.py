@@ -1,0 +1,379 @@
+"""DQN and Rainbow's tricks: targets against the definitions, learning in probes, exact counts."""
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from probes import Probe, cut_short
+
+import rlbook
+from rlbook import dqn
+from rlbook.distributional import action_values
+from rlbook.dqn import DQN
+from rlbook.rainbow import Rainbow
+from rlbook.rollout import CHUNK
+from rlbook.schedules import Linear
+
+TRICKS = {
+    "dqn": {},
+    "double": {"double": True},
+    "prioritized": {"prioritized": True},
+    "dueling": {"dueling": True},
+    "n_step": {"n_step": 3},
+    "distributional": {"distributional": True, "v_min": -2.0, "v_max": 2.0},
+    "noisy": {"noisy": True},
+}
+ALL = {name: value for own in TRICKS.values() for name, value in own.items()}
+TINY = {
+    "hidden": (16, 16),
+    "learning_starts": 100,
+    "steps_per_update": 1.0,
+    "target_every": 20,
+    "epsilon": 0.5,
+    "learning_rate": Linear(5e-3, 1e-5, steps=1_900),
+    "batch_size": 32,
+}
+
+
+def values_of(agent, obs):
+    """The action values of some observations, (B, A)."""
+    out = agent.loss.network(agent.observations.encode_all(obs))
+    return action_values(out, agent.support)
+
+
+# Targets.
+
+
+def test_targets_against_the_definition():
+    rng = np.random.default_rng(1)
+    returns, next_values = rng.normal(size=(2, 50))
+    discounts = 0.9 * (rng.random(50) < 0.5)
+    found = dqn.q_learning_targets(returns, discounts, next_values)
+    expected = [
+        g if d == 0 else g + 0.9 * v
+        for g, d, v in zip(returns, discounts, next_values, strict=True)
+    ]
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_double_q_learning_as_in_the_tests_of_rlax():
+    """The literal numbers of rlax's `double_q_learning` test, checked by hand."""
+    judge = np.array([[99.0, 98.0], [91.0, 90.0]])
+    picker = np.array([[2.0, 8.0], [7.0, 3.0]])
+    values = dqn.chosen(judge, picker.argmax(axis=1))
+    assert values.tolist() == [98.0, 91.0]
+    targets = dqn.q_learning_targets(np.array([1.0, -1.0]), np.array([0.5, 0.0]), values)
+    assert targets.tolist() == [1.0 + 0.5 * 98.0, -1.0]
+
+
+def test_the_slope_of_the_loss_is_that_of_hubers():
+    agent = DQN("CartPole-v1", hidden=(8,))
+    agent.learn(800)
+    batch = agent.replay.sample(64)
+    scales = np.linspace(0, 3, 64, dtype=np.float32)  # so that some errors are above 1
+    batch = batch._replace(returns=batch.returns * scales)
+    found = agent.loss.gradients(batch, 64).vector
+    weights = torch.from_numpy(agent.get_weights().copy()).requires_grad_()
+    predicted, following = (
+        q_values(agent.loss.network, each, torch.from_numpy(obs))
+        for each, obs in (
+            (weights, batch.obs),
+            (torch.from_numpy(agent.loss.target_network.get_weights()), batch.next_obs),
+        )
+    )
+    predicted = predicted[range(64), batch.actions]
+    targets = torch.from_numpy(batch.returns) + torch.from_numpy(batch.discounts) * (
+        following.amax(dim=1).detach()
+    )
+    assert 0 < ((targets - predicted).abs() > 1).sum() < 64
+    torch.nn.functional.huber_loss(predicted, targets).backward()
+    np.testing.assert_allclose(found, weights.grad.numpy(), rtol=1e-4, atol=1e-6)
+
+
+def q_values(network, weights, obs):
+    """What a `Dense` network says, so that torch can differentiate it."""
+    *hidden, (weight, bias) = network.layers(weights)
+    for inner, inner_bias in hidden:
+        obs = torch.relu(obs @ inner + inner_bias)
+    return obs @ weight + bias
+
+
+# What is counted.
+
+
+class Counting(gymnasium.Env):
+    """Episodes of five steps, each of which pays its number."""
+
+    def __init__(self):
+        self.observation_space = gymnasium.spaces.Box(0, 10, (1,))
+        self.action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        self.t += 1
+        return np.full(1, self.t, np.float32), float(self.t), self.t == 5, False, {}
+
+
+@pytest.mark.parametrize("steps, updates", [(99, 0), (100, 0), (103, 0), (104, 1), (200, 25)])
+def test_updates_begin_and_go_on_exactly_when_they_are_due(steps, updates):
+    agent = DQN(
+        Counting, num_envs=1, rollout_steps=1, learning_starts=100, steps_per_update=4, batch_size=8
+    )
+    agent.learn(steps)
+    assert agent.loss.updates == updates
+
+
+def test_the_target_network_is_a_copy_exactly_when_it_is_due():
+    agent = DQN(
+        Counting, num_envs=1, rollout_steps=1, learning_starts=50, steps_per_update=1,
+        target_every=7, batch_size=8,
+    )  # fmt: skip
+    copied = []
+
+    def look(agent):
+        if np.array_equal(agent.loss.target_network.get_weights(), agent.get_weights()):
+            copied.append(agent.loss.updates)
+
+    agent.learn(50 + 30, callback=look)
+    assert [each for each in copied if each] == [7, 14, 21, 28]
+
+
+def test_epsilon_is_that_of_each_step():
+    agent = DQN(Counting, num_envs=2, epsilon=Linear(1.0, 0.0, steps=100))
+    agent.timesteps = 10
+    np.testing.assert_allclose(agent.exploration(3), [[0.9, 0.89], [0.88, 0.87], [0.86, 0.85]])
+
+
+def test_environments_explore_each_by_themselves():
+    """Random actions of different environments, and of different steps, are independent."""
+    agent = DQN(Counting, num_envs=8)
+    group, _ = agent.launch()
+    [rollout] = group.call("rollout", agent.get_weights(), 2_000, np.ones((2_000, 8)))
+    group.close()
+    actions = rollout.actions
+    assert abs(actions.mean() - 0.5) < 0.02
+    correlations = np.corrcoef(actions)[np.triu_indices(8, k=1)]
+    assert np.abs(correlations).max() < 0.1  # 4.5 standard errors
+    assert abs(np.corrcoef(actions[:, 1:].ravel(), actions[:, :-1].ravel())[0, 1]) < 0.04
+
+
+@pytest.mark.parametrize("trick", TRICKS)
+def test_importance_weights_reach_every_branch_of_the_loss(trick):
+    agent = DQN("CartPole-v1", **TRICKS[trick])
+    agent.learn(1_000)
+    batch = agent.replay.sample(16)
+    half = np.where(np.arange(16) < 8, 1.0, 0.0).astype(np.float32)
+    first = type(batch)._make(column[:8] for column in batch._replace(weights=half))
+    weighted = agent.loss.gradients(batch._replace(weights=half), 16).vector
+    alone = agent.loss.gradients(first, 16).vector
+    assert np.linalg.norm(weighted) > 0
+    np.testing.assert_allclose(weighted, alone, rtol=1e-4, atol=1e-6)
+
+
+# What is learned.
+
+
+def constant(state, action):
+    return state, 1.0, True
+
+
+def by_action(state, action):
+    return state, float(action), True
+
+
+def delayed(state, action):
+    """Nothing for the first step, and 1 for the second, whatever is done."""
+    return min(state + 1, 2), float(state == 1), state == 1
+
+
+def by_observation(state, action):
+    return state, 1.0 if state else -1.0, True
+
+
+def learned(rule, states, starts, own, seed=3):
+    agent = DQN(lambda: Probe(rule, states, starts), seed=seed, gamma=0.9, **(TINY | own))
+    agent.learn(2_000)
+    return values_of(agent, np.arange(states))
+
+
+CASES = [pytest.param(own, id=name) for name, own in {**TRICKS, "all": ALL}.items()]
+
+
+@pytest.mark.parametrize("own", CASES)
+def test_probe_constant_reward(own):
+    values = learned(constant, 1, 1, own)
+    # Whoever explores by noise alone may never try what looks worse, and is right not to.
+    np.testing.assert_allclose(values.max() if own.get("noisy") else values, 1.0, atol=0.01)
+
+
+@pytest.mark.parametrize("own", CASES)
+def test_probe_reward_by_action(own):
+    np.testing.assert_allclose(learned(by_action, 1, 1, own), [[0.0, 1.0]], atol=0.01)
+
+
+@pytest.mark.parametrize("own", CASES)
+def test_probe_delayed_reward(own):
+    values = learned(delayed, 3, 1, own)[:2]
+    np.testing.assert_allclose(values.max(axis=1), [0.9, 1.0], atol=0.01)
+
+
+@pytest.mark.parametrize("own", CASES)
+def test_probe_two_observations(own):
+    values = learned(by_observation, 2, 2, own)
+    np.testing.assert_allclose(values.max(axis=1), [-1.0, 1.0], atol=0.01)
+
+
+def one_for_ever(state, action):
+    return state, 1.0, False
+
+
+@pytest.mark.parametrize("own", [{}, {"n_step": 3}], ids=["one_step", "n_step"])
+def test_a_truncated_episode_bootstraps(own):
+    agent = DQN(
+        cut_short(one_for_ever, 4),
+        seed=2,
+        gamma=0.5,
+        **TINY,
+        **own,
+    )
+    agent.learn(2_000)
+    np.testing.assert_allclose(values_of(agent, [0]), 2.0, atol=0.01)
+
+
+def test_a_terminated_one_does_not():
+    agent = DQN(lambda: Probe(constant), seed=2, gamma=0.5, **TINY)
+    agent.learn(2_000)
+    np.testing.assert_allclose(values_of(agent, [0]), 1.0, atol=0.01)
+
+
+# The promise.
+
+
+def train(agent_class=DQN, **options):
+    own = {"learning_starts": 100, "hidden": (16,), "batch_size": 16, "num_envs": 2 * CHUNK + 3}
+    agent = agent_class("CartPole-v1", seed=5, **(own | options))
+    agent.learn(1_500)
+    return agent
+
+
+def same(one, other):
+    arrays, others = ({**a.replay.to_arrays(), **a.history.to_arrays()} for a in (one, other))
+    del arrays["timing"], others["timing"]
+    return (
+        np.array_equal(one.get_weights(), other.get_weights())
+        and all(np.array_equal(arrays[name], others[name]) for name in arrays)
+        and one._states == other._states
+    )
+
+
+@pytest.mark.parametrize("trick", ["dqn", "noisy", "prioritized"])
+def test_the_number_of_workers_changes_nothing(trick):
+    alone = train(**TRICKS[trick])
+    assert all(same(alone, train(workers=n, **TRICKS[trick])) for n in (2, 3, 7))
+
+
+def test_another_seed_gives_other_numbers():
+    assert not same(train(), train(epsilon=0.5))
+
+
+def test_parts_of_a_batch_give_the_same_wherever_they_are_computed():
+    alone = train(gradient_parts=4)
+    assert same(alone, train(gradient_parts=4, data_parallel=True, workers=3))
+
+
+def test_the_sum_of_parts_is_the_whole_but_for_rounding():
+    whole, parts = train(), train(gradient_parts=4)
+    batch = whole.replay.sample(64)
+    one, four = whole.gradients(batch), parts.gradients(batch)
+    assert one.vector.shape == four.vector.shape and len(four.errors) == 64
+    parts.loss.set_parameters(whole.loss.parameters())
+    np.testing.assert_allclose(one.vector, parts.gradients(batch).vector, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [DQN, Rainbow])
+def test_a_saved_agent_goes_on_as_if_nothing_had_happened(kind, tmp_path):
+    first = train(kind)
+    first.save(tmp_path / "agent.rlbook")
+    again = kind.load(tmp_path / "agent.rlbook", workers=2)
+    assert same(first, again)
+    first.learn(500)
+    again.learn(500)
+    assert same(first, again) and first.loss.updates > 0
+
+
+def test_a_world_of_ours_goes_on_too(tmp_path):
+    first = DQN("rlbook/Snake-v0", learning_starts=100, hidden=(16,), num_envs=3)
+    first.learn(300)
+    first.save(tmp_path / "agent.rlbook")
+    again = DQN.load(tmp_path / "agent.rlbook")
+    first.learn(300)
+    again.learn(300)
+    assert same(first, again)
+
+
+# What goes wrong.
+
+
+class Broken(Counting):
+    def __init__(self, reward=1.0, obs=0.0):
+        super().__init__()
+        self.broken = reward, obs
+
+    def step(self, action):
+        obs, reward, *rest = super().step(action)
+        if self.t == 3:
+            reward, obs = self.broken[0], np.full(1, self.broken[1], np.float32)
+        return obs, reward, *rest
+
+
+@pytest.mark.parametrize(
+    "broken, what", [({"reward": np.nan}, "reward nan"), ({"obs": np.inf}, r"observation \[inf\]")]
+)
+def test_numbers_that_are_not_finite_stop_training_and_lose_nothing(broken, what, tmp_path):
+    agent = DQN(lambda: Broken(**broken), num_envs=2, rollout_steps=2)
+    with pytest.raises(ValueError, match=f"environment 0 gave the {what} in its step 2"):
+        agent.learn(1_000)
+    assert agent.timesteps == 4 == 2 * len(agent.replay.to_arrays()["replay_counts"])
+    assert np.isfinite(agent.get_weights()).all()
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"env": "Pendulum-v1"}, "DQN needs Discrete actions"),
+        ({"replay_capacity": 10}, "replay_capacity=10 is not allowed: a whole number, at least 64"),
+        ({"replay_order": "oldest"}, "replay_order='oldest' is not allowed"),
+        ({"epsilon": 2}, "epsilon=2 is not allowed"),
+        ({"v_min": 1.0, "v_max": 0.0}, "v_max=0.0 is not allowed"),
+        ({"hidden": ()}, r"hidden=\(\) is not allowed"),
+        ({"learning_rate": 0}, "learning_rate=0 is not allowed"),
+        ({"asynchronous": True, "data_parallel": True}, "asynchronous=True is not allowed with"),
+        ({"data_parallel": "yes"}, "data_parallel='yes' is not allowed: True or False"),
+        ({"device": "tpu"}, "device='tpu' is not allowed: 'auto', 'cpu', 'cuda'"),
+    ],
+)
+def test_what_is_not_allowed_is_said(options, message):
+    with pytest.raises(ValueError, match=message):
+        DQN(**({"env": "CartPole-v1"} | options))
+
+
+def test_names_that_do_not_exist_are_told_with_what_comes_near():
+    with pytest.raises(TypeError, match="DQN has no argument 'duelling': did you mean 'dueling'"):
+        DQN("CartPole-v1", duelling=True)
+
+
+def test_files_of_others_and_damaged_files(tmp_path):
+    path = tmp_path / "agent.rlbook"
+    rlbook.QLearning("rlbook/FrozenLake-v0").save(path)
+    with pytest.raises(ValueError, match=r"holds a QLearning agent: load it with QLearning.load"):
+        DQN.load(path)
+    train().save(path)
+    with pytest.raises(ValueError, match="does not fit this environment"):
+        DQN.load(path, env="Acrobot-v1")
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(ValueError, match="is damaged, or no model file of rlbook"):
+        DQN.load(path)

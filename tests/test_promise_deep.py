@@ -1,0 +1,112 @@
+"""The promise for agents with networks: same seed, same numbers, wherever it runs, whoever dies."""
+
+import os
+import signal
+import sys
+
+import cloudpickle
+import gymnasium
+import numpy as np
+import pytest
+
+from rlbook import DQN, Rainbow
+from rlbook.backends.local import Local
+
+# Workers in other processes cannot import this module, as they cannot import a notebook's cells.
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+APART = [
+    "multiprocessing",
+    pytest.param("ray", marks=pytest.mark.ray),
+    pytest.param("spark", marks=pytest.mark.spark),
+]
+SMALL = {"learning_starts": 100, "hidden": (16,), "batch_size": 16, "num_envs": 4}
+
+
+def run(agent_class=DQN, env="CartPole-v1", backend="local", workers=1, **options):
+    agent = agent_class(env, seed=5, backend=backend, workers=workers, **(SMALL | options))
+    agent.learn(480)
+    return agent
+
+
+def assert_same(mine, reference):
+    learned, others = (
+        {
+            **agent.loss.parameters()._asdict(),
+            **agent.optimiser.to_arrays(),
+            **agent.replay.to_arrays(),
+            **agent.history.to_arrays(),
+        }
+        for agent in (mine, reference)
+    )
+    for name in learned.keys() - {"timing"}:
+        assert np.array_equal(learned[name], others[name]), name
+    assert mine._states == reference._states and mine.loss.updates > 0
+
+
+@pytest.mark.parametrize("agent_class", [DQN, Rainbow])
+def test_every_backend_gives_the_same_numbers(backend, agent_class):
+    assert_same(run(agent_class, backend=backend, workers=2), run(agent_class))
+
+
+def test_a_compiled_world_gives_the_same_numbers_on_every_backend(backend):
+    assert_same(run(env="rlbook/Snake-v0", backend=backend, workers=2), run(env="rlbook/Snake-v0"))
+
+
+def test_gradients_in_parts_are_the_same_on_every_backend(backend):
+    options = {"gradient_parts": 4, "steps_per_update": 16.0}
+    shared = run(backend=backend, workers=2, data_parallel=True, **options)
+    assert_same(shared, run(**options))
+
+
+class Saboteur(gymnasium.Wrapper):
+    """Kills its own process once, in its 30th step."""
+
+    def __init__(self, env, marker):
+        super().__init__(env)
+        self.marker, self.steps = marker, 0
+
+    def step(self, action):
+        self.steps += 1
+        if self.steps == 30 and not os.path.exists(self.marker):
+            open(self.marker, "w").close()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.env.step(action)
+
+
+@pytest.mark.parametrize("backend", APART, indirect=True)
+def test_a_killed_worker_changes_nothing(backend, tmp_path):
+    marker = str(tmp_path / "killed")
+
+    def make():
+        return Saboteur(gymnasium.make("CartPole-v1"), marker)
+
+    killed = run(env=make, backend=backend, workers=2)
+    assert os.path.exists(marker)
+    assert_same(killed, run(env=make))
+
+
+# Asynchronous learning promises the same numbers for the same order of events alone.
+
+
+@pytest.mark.parametrize("schedule", [1, 2])
+def test_the_same_schedule_gives_the_same_numbers(schedule):
+    runs = [run(backend=Local(schedule=schedule), workers=3, asynchronous=True) for _ in range(2)]
+    assert_same(*runs)
+
+
+def test_another_schedule_gives_other_numbers():
+    first, second = (
+        run(backend=Local(schedule=schedule), workers=3, asynchronous=True) for schedule in (1, 2)
+    )
+    assert not np.array_equal(first.get_weights(), second.get_weights())
+
+
+@pytest.mark.parametrize("backend", APART, indirect=True)
+def test_asynchronous_learning_takes_every_step_once(backend):
+    agent = run(backend=backend, workers=2, asynchronous=True, push_every=3)
+    assert agent.timesteps == 480
+    assert agent.replay.to_arrays()["replay_counts"].tolist() == [120] * 4
+    assert agent.loss.updates == (480 - 100) // 2
+    agent.learn(80)
+    assert agent.timesteps == 560
