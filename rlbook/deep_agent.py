@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from rlbook import backends, patterns, saving, schedules
 from rlbook.arguments import check_flag, check_names, check_number, check_whole
+from rlbook.atari import Atari
 from rlbook.environment import EnvSource, env_id, env_maker
 from rlbook.gradients import Gradients
 from rlbook.history import History, Stopwatch
@@ -92,7 +93,8 @@ class DeepAgent(ABC):
 
     Args:
         env: a Gymnasium id, an environment made by `gymnasium.make`, or a function that makes one.
-            Actions must be `Discrete`. Worlds of `rlbook_envs` run compiled.
+            Actions must be `Discrete`. Worlds of `rlbook_envs` run compiled, and `"ALE/…"` is an
+            Atari game as `rlbook.atari` makes it.
         seed: of everything random, a whole number from 0.
         num_envs: environments that are played side by side.
         backend: `"local"`, `"multiprocessing"`, `"ray"`, `"spark"`, or a `Backend`.
@@ -142,7 +144,8 @@ class DeepAgent(ABC):
         check_flag("data_parallel", data_parallel)
         self.asynchronous, self.data_parallel = bool(asynchronous), bool(data_parallel)
         self.learn_by, self.device = patterns.get(asynchronous, data_parallel), torch_device(device)
-        self.env_id, self.make_env = env_id(env), env_maker(env)
+        atari = isinstance(env, str) and env.startswith("ALE/")
+        self.env_id, self.make_env = env_id(env), Atari(str(env)) if atari else env_maker(env)
         made = self.make_env()
         self.observations = observations_of(made)
         self.num_actions = discrete_actions(made, type(self).__name__)

@@ -292,6 +292,8 @@ class DQN(DeepAgent):
 
     def postprocess(self, rollout: Rollout, envs: Any = slice(None)) -> Iterator[Batch]:
         """Remember these steps of these environments, and draw the batches that are now due."""
+        if rollout.anew.any():
+            self.replay.cut(np.arange(self.num_envs)[envs][rollout.anew])
         self.replay.add(self.observations.newest(rollout.obs), *rollout[1:5], envs)
         settings = self.settings
         due = (self.timesteps - settings.learning_starts) // settings.steps_per_update

@@ -84,7 +84,10 @@ def observations_of(env: gymnasium.Env[Any, Any]) -> Observations:
 
 
 def frames_of(env: gymnasium.Env[Any, Any]) -> int:
-    """How many frames an observation is a stack of, as Gymnasium's wrapper makes them."""
-    stacks = isinstance(env, gymnasium.wrappers.FrameStackObservation)
+    """How many frames an observation is a stack of, if it is one like those of Gymnasium's wrapper.
+
+    One that begins an episode with copies of the first frame can be put together again from frames.
+    """
     pictures = len(env.observation_space.shape or ()) == 3
-    return env.stack_size if stacks and pictures and env.padding_type == "reset" else 1  # type: ignore[attr-defined]
+    size = getattr(env, "stack_size", 1)  # of `gymnasium.wrappers.FrameStackObservation`
+    return size if pictures and getattr(env, "padding_type", None) == "reset" else 1

@@ -22,6 +22,7 @@ from rlbook.rings import (
     Rings,
     append,
     contradiction,
+    cut,
     draw,
     empty_rings,
     frames,
@@ -225,10 +226,21 @@ class Replay:
         length = self._rings.rows.shape[1]
         slots = (self._rings.counts[chosen, None] + np.arange(steps[1])) % length
         self._obs[chosen[:, None] * length + slots] = obs
-        changed, ready = append(self._rings, chosen, *columns, self.n_step, self.stack)
+        self._note(*append(self._rings, chosen, *columns, self.n_step, self.stack))
+
+    def cut(self, envs: slice | ArrayLike = slice(None)) -> None:
+        """End episodes where they stand, because these environments have begun new ones unasked.
+
+        Args:
+            envs: which environments: a slice, or different numbers.
+        """
+        self._note(*cut(self._rings, self._chosen(envs)))
+
+    def _note(self, changed: Numbers, ready: NDArray[Any]) -> None:
+        """Count, and give priorities to, places where a transition is now, or is no more."""
         self._size += 2 * int(ready.sum()) - len(ready)
         if self._tree:
-            self._tree.update(changed, self._max_priority * ready)
+            self._tree.update(changed, np.where(ready, self._max_priority, 0.0))
 
     def sample(self, batch_size: int, beta: float = 1.0) -> Batch:
         """A batch of transitions.

@@ -104,6 +104,31 @@ def append(rings, envs, actions, rewards, terminated, truncated, n_step, stack):
     return np.array(changed), np.array(ready)
 
 
+@compile
+def cut(rings, envs):  # type: ignore[no-untyped-def]
+    """End the episodes of some environments where they stand: their next rows begin new ones.
+
+    What the newest row's action led to was not seen, so that row is no transition any more. But it
+    holds an observation, and so it is the final one of an episode that was truncated.
+
+    Returns:
+        As `append`.
+    """
+    length = rings.rows.shape[1]
+    changed = [np.int64(0) for _ in range(0)]
+    for env in envs:
+        ring, count, waiting = rings.rows[env], rings.counts[env], rings.waiting[env]
+        if waiting:
+            if ring[(count - 2) % length].kind == STEP:
+                ring[(count - 2) % length].kind = TRUNCATED
+            ring[(count - 1) % length].kind = AFTER_END
+            for row in range(count - waiting, count - 1):
+                ring[row % length].ready = True
+                changed.append(env * length + row % length)
+            rings.waiting[env] = 0
+    return np.array(changed), np.ones(len(changed), np.bool_)
+
+
 # How rows become transitions
 
 

@@ -42,6 +42,8 @@ class Rollout(NamedTuple):
         truncated: (N, T) bool.
         episodes: (E, 4) float64, of each episode that ended: at which step of these, from 0; in
             which environment; its return; its length.
+        anew: (N,) bool, whose first step begins an episode, although none had ended: its
+            environment cannot be taken to another place in the middle of one.
         states: for each environment, all that is needed to go on from here, in plain numbers.
         seconds: spent `acting`, which is choosing actions, and in the `environment`.
     """
@@ -52,6 +54,7 @@ class Rollout(NamedTuple):
     terminated: NDArray[np.bool_]
     truncated: NDArray[np.bool_]
     episodes: NDArray[np.float64]
+    anew: NDArray[np.bool_]
     states: list[Any]
     seconds: dict[str, float]
 
@@ -66,7 +69,8 @@ def gather(rollouts: list[Rollout]) -> Rollout:
     seconds = {name: sum(each[name] for each in busy) for name in busy[0]}
     states = [state for each in rollouts for state in each.states]
     columns = [np.concatenate(c) for c in zip(*(each[:5] for each in rollouts), strict=True)]
-    return Rollout._make([*columns, episodes[order], states, seconds])
+    anew = np.concatenate([each.anew for each in rollouts])
+    return Rollout._make([*columns, episodes[order], anew, states, seconds])
 
 
 class Policy(Protocol):
@@ -122,11 +126,12 @@ class RolloutWorker:
         self.clock = 0
         self.obs = np.zeros((len(self.numbers), *observations.shape), observations.dtype)
         self.ended = np.zeros(len(self.numbers), np.bool_)
+        self.anew = np.zeros(len(self.numbers), np.bool_)
         self.returns, self.lengths = np.zeros(len(self.numbers)), np.zeros(len(self.numbers))
         own = [states[number] for number in shares[index]]
-        if own[0] is None:
+        if own[0] is None or not self.envs.restorable:
             self.obs[:] = observations.encode_all(self.envs.reset())
-        else:
+        if own[0] is not None:
             self.set_states(own)
 
     @one_thread()
@@ -164,8 +169,9 @@ class RolloutWorker:
         )
         episodes[:, 1] = self.numbers[episodes[:, 1].astype(np.int64)]
         seconds = {"acting": acting, "environment": perf_counter() - start - acting}
+        anew, self.anew = self.anew, np.zeros(num, np.bool_)
         return Rollout(
-            obs, actions, rewards, terminated, truncated, episodes, self.get_states(), seconds
+            obs, actions, rewards, terminated, truncated, episodes, anew, self.get_states(), seconds
         )
 
     def get_states(self) -> list[Any]:
@@ -173,7 +179,7 @@ class RolloutWorker:
         return [
             {
                 "env": self.envs.get_row(row),
-                "obs": self.obs[row].tolist(),
+                "obs": self.obs[row].tolist() if self.envs.restorable else None,
                 "ended": bool(self.ended[row]),
                 "clock": self.clock,
                 "episode": [float(self.returns[row]), int(self.lengths[row])],
@@ -182,11 +188,14 @@ class RolloutWorker:
         ]
 
     def set_states(self, states: list[Any]) -> None:
-        """Go on from what `get_states` said."""
+        """Go on from what `get_states` said, or begin anew where environments cannot."""
+        self.clock = states[0]["clock"]
+        if not self.envs.restorable:
+            self.anew[:] = True
+            return
         for row, state in enumerate(states):
             self.envs.set_row(row, state["env"])
             self.obs[row], self.ended[row] = state["obs"], state["ended"]
-            self.clock = state["clock"]
             self.returns[row], self.lengths[row] = state["episode"]
 
     # The backends' names for a snapshot of a worker.
@@ -247,6 +256,8 @@ class Chunks:
 def make_envs(make_env: Callable[[], Any], seed: int, numbers: list[int]) -> Any:
     """The environments of these numbers: one compiled batch of a world, or one after the other."""
     seeds = [int(stream_key(seed, ENVIRONMENT, number)) for number in numbers]
+    if hasattr(make_env, "batch"):
+        return make_env.batch(seeds)
     found = compiled_world(make_env())
     if found is None:
         return EnvList(make_env, seeds)
@@ -255,6 +266,8 @@ def make_envs(make_env: Callable[[], Any], seed: int, numbers: list[int]) -> Any
 
 class EnvList:
     """Ordinary environments, stepped one after the other."""
+
+    restorable = True
 
     def __init__(self, make_env: Callable[[], Any], seeds: list[int]) -> None:
         self.envs = [Episodes(make_env, seed) for seed in seeds]
@@ -294,6 +307,8 @@ class EnvList:
 
 class WorldBatch:
     """A compiled world in several rows, stepped by one compiled call."""
+
+    restorable = True
 
     def __init__(self, world: Any, limit: int, seeds: list[int]) -> None:
         from rlbook_envs.world import WorldVectorEnv

@@ -649,3 +649,37 @@ def test_what_sampling_and_updating_refuse():
         replay.update_priorities(rows, [1.0, float("nan")])
     with pytest.raises(ValueError, match=r"^td_errors of shape \(3,\) is not allowed: \(2,\)$"):
         replay.update_priorities(rows, [1.0, 1.0, 1.0])
+
+
+# Episodes that were left.
+
+
+@pytest.mark.parametrize("n_step", [1, 3])
+def test_a_cut_episode_was_truncated_where_its_last_observation_is(n_step):
+    """Of rows 0 1 2 | 3 4 5 6, all but 2, whose next observation is not known, can be sampled."""
+    cut_up, ended = (Replay(100, 1, (1,), np.float32, n_step=n_step, gamma=0.5) for _ in range(2))
+    obs = np.arange(7, dtype=np.float32).reshape(1, 7, 1)
+    columns = np.zeros((1, 7), np.int64), obs[:, :, 0] + 1, np.zeros((2, 1, 7), np.bool_)
+
+    def add(replay, rows, truncated):
+        flags = columns[2][0, :, rows], truncated[:, rows]
+        replay.add(obs[:, rows], columns[0][:, rows], columns[1][:, rows], *flags)
+
+    add(cut_up, slice(0, 3), columns[2][1])
+    cut_up.cut([0])
+    add(cut_up, slice(3, 7), columns[2][1])
+    # The same, had the environment said that its second step was truncated.
+    add(ended, slice(0, 7), np.arange(7)[None] == 1)
+    assert len(cut_up) == len(ended) == 2 + 4 - n_step
+    for mine, others in zip(cut_up.sample(len(ended)), ended.sample(len(ended)), strict=True):
+        np.testing.assert_array_equal(mine, others)
+
+
+def test_what_had_ended_is_not_cut_again():
+    replay = Replay(100, 1, (1,), np.float32)
+    obs, no = np.zeros((1, 3, 1), np.float32), np.zeros((1, 3), np.bool_)
+    replay.cut()
+    replay.add(obs, no.astype(int), no.astype(float), np.array([[False, True, False]]), no)
+    replay.cut()
+    assert len(replay) == 2
+    assert sorted(replay.sample(2).discounts.tolist()) == [0.0, np.float32(0.99)]

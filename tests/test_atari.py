@@ -1,0 +1,103 @@
+"""Atari games: what players see of them, and that a network can learn from it."""
+
+import gymnasium
+import numpy as np
+import pytest
+
+import rlbook
+from rlbook.atari import SIZE, STACK, Atari
+
+BREAKOUT = Atari("ALE/Breakout-v5")
+PLAY = {"learning_starts": 64, "batch_size": 8, "steps_per_update": 16.0, "num_envs": 2}
+
+
+def play(batch, steps, seed=1):
+    """Observations and what came with them, of random play: (T, N, …) each."""
+    rng = np.random.default_rng(seed)
+    rows = [(batch.reset().copy(), *np.zeros((3, len(batch.seeds))))]
+    for _ in range(steps):
+        obs, *others = batch.step(rng.integers(4, size=len(batch.seeds)))
+        rows.append((obs.copy(), *others))
+    return [np.array(column) for column in zip(*rows, strict=True)]
+
+
+def test_what_is_seen():
+    env = BREAKOUT()
+    assert env.observation_space.shape == (STACK, SIZE, SIZE)
+    assert env.action_space == gymnasium.spaces.Discrete(4)
+    obs, _ = env.reset(seed=1)
+    assert (obs == obs[-1]).all() and obs.any()
+    later = [env.step(1)[0] for _ in range(3)]
+    np.testing.assert_array_equal(later[2][0], obs[-1])
+    np.testing.assert_array_equal(later[2][1:], [each[-1] for each in later])
+
+
+def test_a_game_does_not_depend_on_those_beside_it():
+    both, alone = BREAKOUT.batch([5, 6]), BREAKOUT.batch([6])
+    rng = np.random.default_rng(2)
+    np.testing.assert_array_equal(both.reset()[1], alone.reset()[0])
+    for _ in range(300):
+        actions = rng.integers(4, size=2)
+        for mine, others in zip(both.step(actions), alone.step(actions[1:]), strict=True):
+            np.testing.assert_array_equal(mine[1], others[0])
+
+
+def test_the_row_after_an_end_holds_the_first_frame_of_the_next_game():
+    obs, _, terminated, truncated = play(BREAKOUT.batch([3]), 600)
+    ends = np.flatnonzero((terminated + truncated)[:, 0])
+    assert len(ends) >= 2
+    for end in ends[ends < 600]:
+        first = obs[end + 1, 0]
+        assert (first == first[-1]).all()
+
+
+def test_rewards_are_clipped_unless_scores_are_asked_for():
+    def rewards(clip):
+        atari = Atari("ALE/SpaceInvaders-v5", clip_rewards=clip)
+        return play(atari.batch([1]), 400)[1]
+
+    assert rewards(True).max() == 1 and rewards(False).max() > 1
+
+
+def test_a_network_learns_from_breakout(tmp_path):
+    agent = rlbook.DQN("ALE/Breakout-v5", **PLAY, replay_capacity=1_000)
+    before = agent.get_weights().copy()
+    agent.learn(128)
+    assert agent.loss.updates == 4
+    assert np.isfinite(agent.get_weights()).all() and (agent.get_weights() != before).any()
+    batch = agent.replay.sample(8)
+    assert batch.obs.shape == (8, STACK, SIZE, SIZE) and batch.obs.dtype == np.uint8
+    frames = agent.replay.to_arrays()["replay_obs"]
+    assert frames.shape[1:] == (SIZE, SIZE)  # one frame a step
+    agent.save(tmp_path / "agent.rlbook")
+    again = rlbook.DQN.load(tmp_path / "agent.rlbook")
+    again.learn(32)  # games begin anew
+    assert again.timesteps == 160
+    assert rlbook.evaluate(again, episodes=1, seed=1).lengths[0] > 10
+
+
+def test_stacks_are_rebuilt_from_frames_as_they_were_seen():
+    agent = rlbook.DQN("ALE/Breakout-v5", num_envs=2, learning_starts=10_000, rollout_steps=400)
+    seen = []
+    postprocess = agent.postprocess
+    agent.postprocess = lambda rollout, envs=slice(None): (
+        seen.append(rollout.obs.copy()) or postprocess(rollout, envs)
+    )
+    agent.learn(800)
+    known = {obs.tobytes() for row in seen[0] for obs in row}
+    batch = agent.replay.sample(200)
+    assert all(obs.tobytes() in known for obs in (*batch.obs, *batch.next_obs))
+
+
+def test_the_same_numbers_with_any_number_of_workers():
+    def train(workers):
+        agent = rlbook.DQN("ALE/Breakout-v5", workers=workers, replay_capacity=1_000, **PLAY)
+        agent.learn(96)
+        return agent.get_weights()
+
+    np.testing.assert_array_equal(train(1), train(2))
+
+
+def test_a_game_that_does_not_exist():
+    with pytest.raises(ValueError, match="env='ALE/Brakeout-v5' is not allowed"):
+        rlbook.DQN("ALE/Brakeout-v5")
