@@ -50,11 +50,16 @@ class Adam:
         Raises:
             ValueError: an array has another shape.
         """
-        for mine, name in ((self.first, "adam_first"), (self.second, "adam_second")):
-            if arrays[name].shape != mine.shape:
-                raise ValueError(f"{name} has shape {arrays[name].shape}, not {mine.shape}")
-            mine[:] = arrays[name]
+        check_moments(arrays, self.weights.shape)
+        self.first[:], self.second[:] = arrays["adam_first"], arrays["adam_second"]
         self.steps = int(arrays["adam_steps"])
+
+
+def check_moments(arrays: dict[str, NDArray[Any]], shape: tuple[int, ...]) -> None:
+    """Raise a ValueError unless the arrays of `to_arrays` are of so many weights."""
+    for name in ("adam_first", "adam_second"):
+        if arrays[name].shape != shape:
+            raise ValueError(f"{name} has shape {arrays[name].shape}, not {shape}")
 
 
 def adam_step(weights, gradient, first, second, scale, rate, root, epsilon):  # type: ignore[no-untyped-def]

@@ -13,6 +13,7 @@ or `learn` is called again, its games begin anew.
 
 from __future__ import annotations
 
+import uuid
 import warnings
 from typing import Any
 
@@ -56,6 +57,7 @@ class AtariBatch:
         self.envs = _vector_env(atari, len(seeds))
         self.stacks = np.zeros((len(seeds), STACK, SIZE, SIZE), np.uint8)
         self.ended = np.zeros(len(seeds), np.bool_)
+        self.born = uuid.uuid4().hex  # tells it from another that goes on in its place
 
     def reset(self) -> NDArray[np.uint8]:
         """Begin a game in each; the first observations."""
@@ -72,8 +74,9 @@ class AtariBatch:
         self.ended = terminated | truncated
         return self.stacks, rewards, terminated, truncated
 
-    def get_row(self, row: int) -> None:
-        """Nothing: games begin anew elsewhere."""
+    def get_row(self, row: int) -> dict[str, str]:
+        """Only whose game it is, for games begin anew elsewhere."""
+        return {"born": self.born}
 
 
 class AtariEnv(gymnasium.Env[Any, Any]):

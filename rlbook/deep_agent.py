@@ -1,9 +1,10 @@
 """The agent around a network: it sends workers out to act and learns from what they bring.
 
-What `DQN` and every later algorithm with a network have in common. An algorithm says how it acts
-(`policy`), what it makes of the steps that come back (`postprocess`), which way its loss falls
-(`gradients`), and how to go there (`apply`). How the work flows between these is a pattern of
-`rlbook.patterns`, and where it runs is a backend; neither knows what the algorithm is.
+What `DQN` and every later algorithm with a network have in common. An algorithm says what it has
+(`build`), how much it explores (`explore`), what it makes of the steps that come back
+(`postprocess`), which way its loss falls (`gradients`), and how to go there (`apply`). How the work
+flows between these is a pattern of `rlbook.patterns`, and where it runs is a backend; neither knows
+what the algorithm is.
 """
 
 from __future__ import annotations
@@ -41,10 +42,10 @@ class DeepHyperparameters:
 
     Attributes:
         learning_rate: step size of Adam, or a schedule of steps (Kingma and Ba, 2015: 0.001).
-        adam_epsilon: what Adam adds to its denominators, above 0 (1e-8 there; 1.5e-4 in Rainbow).
+        adam_epsilon: what Adam adds to its denominators (1e-8 there; 1.5e-4 in Rainbow).
         gamma: discount γ per step, in [0, 1].
         hidden: units of each hidden layer, from the input on.
-        max_grad_norm: length that a gradient has at most, above 0.
+        max_grad_norm: length that a gradient has at most, from 1e-12.
         rollout_steps: steps that each environment takes before what it did is learned from.
         gradient_parts: into how many parts a batch is cut, whose gradients are added up. More than
             one is for `data_parallel=True`, or to be compared with it.
@@ -61,14 +62,14 @@ class DeepHyperparameters:
     push_every: int = 10
 
     def __post_init__(self) -> None:
+        for name, value in list(vars(self).items()):
+            if isinstance(value, np.generic):  # which no file of ours holds
+                self._set(name, value.item())
         if self.learning_rate == 0:
             raise ValueError("learning_rate=0 is not allowed: nothing would be learned")
         self._set("learning_rate", schedules.check("learning_rate", self.learning_rate, 0, 1e3))
         for name in ("adam_epsilon", "max_grad_norm"):
-            value = check_number(name, getattr(self, name), 0, np.finfo(np.float64).max)
-            if value == 0:
-                raise ValueError(f"{name}={value} is not allowed: a number above 0")
-            self._set(name, value)
+            self._set(name, check_number(name, getattr(self, name), 1e-12, 1e12))
         self._set("gamma", check_number("gamma", self.gamma, 0, 1))
         for name in ("rollout_steps", "gradient_parts", "push_every"):
             check_whole(name, getattr(self, name), 1)
@@ -99,7 +100,8 @@ class DeepAgent(ABC):
         num_envs: environments that are played side by side.
         backend: `"local"`, `"multiprocessing"`, `"ray"`, `"spark"`, or a `Backend`.
         workers: how many workers share the environments.
-        device: where the network learns: `"cpu"`, `"cuda"`, or `"auto"`, a GPU if there is one.
+        device: where the network learns: `"cpu"`, `"cuda"`, or `"auto"`, a GPU for pictures, if
+            there is one. Vectors are faster without.
         asynchronous: every worker goes on acting while one learns from what has arrived; then the
             numbers depend on who was first. See `rlbook.patterns.asynchronous`.
         data_parallel: workers compute the gradients, too, each of some of `gradient_parts`. See
@@ -143,18 +145,25 @@ class DeepAgent(ABC):
         check_flag("asynchronous", asynchronous)
         check_flag("data_parallel", data_parallel)
         self.asynchronous, self.data_parallel = bool(asynchronous), bool(data_parallel)
-        self.learn_by, self.device = patterns.get(asynchronous, data_parallel), torch_device(device)
+        self.learn_by = patterns.get(asynchronous, data_parallel)
+        if data_parallel and self.settings.gradient_parts < workers:
+            raise ValueError(
+                f"gradient_parts={self.settings.gradient_parts} is not allowed with "
+                f"data_parallel=True: at least one for each of {workers} workers"
+            )
         atari = isinstance(env, str) and env.startswith("ALE/")
         self.env_id, self.make_env = env_id(env), Atari(str(env)) if atari else env_maker(env)
         made = self.make_env()
         self.observations = observations_of(made)
         self.num_actions = discrete_actions(made, type(self).__name__)
         made.close()
+        self.device = torch_device(device, len(self.observations.shape) > 1)
         self.backend = backends.get(backend)
         self.timesteps = 0
         self.history = History()
         self._states: list[Any] = [None] * self.num_envs
         self._predictions = 0
+        self._policy_updates = -1  # how many the behaviour policy here has seen
         self.loss = self.build()
         self.optimiser = self.loss.network.optimiser(self.settings.adam_epsilon)
 
@@ -173,8 +182,11 @@ class DeepAgent(ABC):
         """How much to explore at each of these steps; the policy knows what that means."""
 
     @abstractmethod
-    def postprocess(self, rollout: Rollout, envs: Any = slice(None)) -> Iterator[Any]:
-        """Take in the steps of these environments, and give the batches to learn from now."""
+    def postprocess(self, rollout: Rollout, numbers: list[int]) -> Iterator[Any]:
+        """Take in the steps of these environments, and give the batches to learn from then.
+
+        What is taken in is taken in at once; batches are made when they are asked for.
+        """
 
     @abstractmethod
     def gradients(self, batch: Any) -> Gradients:
@@ -251,6 +263,16 @@ class DeepAgent(ABC):
         coming = self.timesteps + np.arange(steps * self.num_envs)
         return self.explore(coming).reshape(steps, self.num_envs)
 
+    def begun_anew(self, rollout: Rollout, numbers: list[int]) -> list[int]:
+        """Of these environments, those that left an episode unasked, as only Atari's ever do."""
+        pairs = zip(numbers, rollout.states, strict=True)
+        return [
+            number
+            for number, state in pairs
+            if (before := self._states[number]) and "born" in state["env"]
+            if before["env"]["born"] != state["env"]["born"]
+        ]
+
     def record(self, rollout: Rollout, numbers: list[int]) -> None:
         """Note what these environments did, and where they stand now."""
         steps, row = rollout.episodes[:, 0], np.searchsorted(numbers, rollout.episodes[:, 1])
@@ -280,9 +302,12 @@ class DeepAgent(ABC):
         if not deterministic:
             explore[:] = self.explore(np.array([max(self.timesteps - 1, 0)]))[0]
         keys = stream_key(self.seed, POLICY, self.num_envs) + np.arange(len(batch), dtype=np.uint64)
-        self.behaviour_policy.set_weights(self.get_weights())
+        if self._policy_updates != self.loss.updates:
+            self.behaviour_policy.set_weights(self.get_weights())
+            self._policy_updates = self.loss.updates
         with one_thread():
-            actions = self.behaviour_policy.act(batch, keys, self._predictions, explore)
+            clocks = np.full(len(batch), self._predictions)
+            actions = self.behaviour_policy.act(batch, keys, clocks, explore)
         self._predictions += not deterministic
         return int(actions[0]) if single else actions
 
@@ -359,20 +384,18 @@ class DeepAgent(ABC):
         return agent
 
 
-def torch_device(device: str) -> str:
-    """What `device=` means here: `"auto"` is a GPU if torch finds one."""
+def torch_device(device: str, pictures: bool) -> str:
+    """What `device=` means here: `"auto"` is a GPU for pictures, if torch finds one."""
     if device not in DEVICES:
         allowed = ", ".join(map(repr, DEVICES))
         raise ValueError(f"device={device!r} is not allowed: {allowed}")
-    if device == "cpu":
-        return device
+    if device == "cpu" or (device == "auto" and not pictures):
+        return "cpu"
     import torch
 
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device='cuda' is not allowed here: torch finds no GPU")
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return device
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def discrete_actions(env: gymnasium.Env[Any, Any], algorithm: str) -> int:

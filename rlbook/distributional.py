@@ -50,10 +50,18 @@ def project_distribution(
     Returns:
         (B, K) float32, each row of which adds up to what that of `probabilities` does.
 
+    Raises:
+        ValueError: the shapes do not fit, or a number is not finite.
+
     >>> support, sure = np.float32([0, 1, 2]), np.float32([[0, 1, 0]])
     >>> project_distribution(support, np.float32([0.75]), np.float32([0.5]), sure)
     array([[0.  , 0.75, 0.25]], dtype=float32)
     """
+    if probabilities.shape != (len(returns), len(support)) or discounts.shape != returns.shape:
+        found = f"{support.shape}, {returns.shape}, {discounts.shape} and {probabilities.shape}"
+        raise ValueError(f"shapes {found} are not allowed: (K,), (B,), (B,) and (B, K)")
+    if not (np.isfinite(returns).all() and np.isfinite(discounts).all()):
+        raise ValueError("returns and discounts that are not finite are not allowed")
     return _compiled()(support, returns, discounts, probabilities)  # type: ignore[no-any-return]
 
 
@@ -86,8 +94,8 @@ def cross_entropy_slopes(target: Floats, logits: Floats) -> tuple[Floats, Floats
 
     Returns:
         The slopes (B, K), which are softmax(logits) - target; and the divergence of the prediction
-        from the target (B,), which is what Rainbow takes for a step's priority (Hessel et al.,
-        2018, section 3.5): the cross-entropy, less the part of it that nobody can get rid of.
+        from the target (B,), which Rainbow takes for a step's priority (Hessel et al., 2018, "The
+        integrated agent"): the cross-entropy, less the part of it that nobody can get rid of.
     """
     predicted = softmax(logits)
     small = np.float32(1e-30)

@@ -6,8 +6,8 @@ drawn at random out of a memory, and towards targets from a copy of the network 
 for a while. Rainbow (Hessel et al., "Rainbow: combining improvements in deep reinforcement
 learning", AAAI 2018) adds six tricks, each of which is a word here.
 
-In this order: the targets; what can be chosen; the policy, which workers run; the loss; and the
-agent, which remembers and learns. What is around it is in `rlbook.deep_agent`.
+In this order: the targets; what can be chosen; the loss; and the agent, which remembers and learns.
+How it acts is in `rlbook.policies`, and all that is not of DQN alone in `rlbook.deep_agent`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,9 +31,10 @@ from rlbook.distributional import (
 )
 from rlbook.gradients import Gradients, add_up, split
 from rlbook.networks import Network, needs_torch, q_network
+from rlbook.policies import EpsilonGreedy
 from rlbook.replay import ORDERS, Batch, Replay
 from rlbook.rollout import Rollout
-from rlbook.sampling import explore_uniformly, factorised_noise
+from rlbook.sampling import factorised_noise
 from rlbook.schedules import Linear, Schedule
 from rlbook_envs.chance import POLICY, stream_key
 
@@ -121,6 +122,7 @@ class Hyperparameters(DeepHyperparameters):
         check_whole("learning_starts", self.learning_starts, 0)
         check_whole("replay_capacity", self.replay_capacity, self.batch_size)
         check_whole("num_atoms", self.num_atoms, 2)
+        check_whole("gradient_parts", self.gradient_parts, 1, self.batch_size)
         for name in ("double", "prioritized", "dueling", "distributional", "noisy"):
             check_flag(name, getattr(self, name))
         for name in ("epsilon", "beta"):
@@ -128,6 +130,8 @@ class Hyperparameters(DeepHyperparameters):
         ranges = {"alpha": (0, 1), "steps_per_update": (1e-3, 1e6), "v_min": (-1e9, 1e9)}
         for name, limits in (ranges | {"v_max": (self.v_min, 1e9)}).items():
             self._set(name, check_number(name, getattr(self, name), *limits))
+        if self.v_min == self.v_max:
+            raise ValueError(f"v_max={self.v_max} is not allowed: above v_min")
         if self.replay_order not in ORDERS:
             raise ValueError(f"replay_order={self.replay_order!r} is not allowed: {ORDERS}")
 
@@ -135,37 +139,6 @@ class Hyperparameters(DeepHyperparameters):
         """The atoms of a distribution of returns; none where values are learned as they are."""
         atoms = np.linspace(self.v_min, self.v_max, self.num_atoms, dtype=np.float32)
         return atoms[: self.num_atoms * self.distributional]
-
-
-# --- the policy ---------------------------------------------------------------------------------
-
-
-class EpsilonGreedy:
-    """The behaviour policy: usually the action of the highest value.
-
-    Args:
-        network: what says the values; or, with `support`, distributions over these atoms.
-    """
-
-    def __init__(self, network: Network, support: Floats) -> None:
-        self.network, self.support = network, support
-
-    def set_weights(self, weights: Floats) -> None:
-        """Act with these from now on, (P,) float32."""
-        self.network.set_weights(weights)
-
-    def act(
-        self, obs: NDArray[Any], keys: NDArray[np.uint64], clock: int, explore: NDArray[np.float64]
-    ) -> NDArray[np.int64]:
-        """See `rlbook.rollout.Policy`. `explore` is ε; a noisy network needs any above 0."""
-        noise, size = None, self.network.noise_size
-        if size and explore.any():
-            noise = factorised_noise(keys, clock, size)
-        values = action_values(self.network(obs, noise), self.support)
-        actions = values.argmax(axis=1)
-        if not size:
-            explore_uniformly(actions, values.shape[1], explore, keys, clock)
-        return actions
 
 
 # --- the loss -----------------------------------------------------------------------------------
@@ -246,7 +219,7 @@ class Loss:
         size = self.network.noise_size
         if not size:
             return [None] * 3
-        return np.split(factorised_noise(self.noise_keys, self.updates, size), 3)
+        return np.split(factorised_noise(self.noise_keys, np.full(3, self.updates), size), 3)
 
 
 # --- the agent ----------------------------------------------------------------------------------
@@ -290,11 +263,13 @@ class DQN(DeepAgent):
             return np.ones(timesteps.shape)
         return schedules.values(self.settings.epsilon, timesteps)
 
-    def postprocess(self, rollout: Rollout, envs: Any = slice(None)) -> Iterator[Batch]:
-        """Remember these steps of these environments, and draw the batches that are now due."""
-        if rollout.anew.any():
-            self.replay.cut(np.arange(self.num_envs)[envs][rollout.anew])
-        self.replay.add(self.observations.newest(rollout.obs), *rollout[1:5], envs)
+    def postprocess(self, rollout: Rollout, numbers: list[int]) -> Iterator[Batch]:
+        """Remember these steps of these environments; draw the batches that are due after them."""
+        self.replay.cut(self.begun_anew(rollout, numbers))
+        self.replay.add(self.observations.newest(rollout.obs), *rollout[1:5], numbers)
+        return self._batches()
+
+    def _batches(self) -> Iterator[Batch]:
         settings = self.settings
         due = (self.timesteps - settings.learning_starts) // settings.steps_per_update
         beta = float(schedules.values(settings.beta, np.array([self.timesteps]))[0])

@@ -18,6 +18,7 @@ True
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
@@ -67,30 +68,35 @@ class Dense:
         sizes: units of each layer, from the input to the output.
         seed: of the first weights, uniform within 1 / sqrt(inputs), as torch has them.
         out_shape: of one output; by default, (sizes[-1],).
+        scale: what inputs are divided by.
     """
 
     noise_size = 0
 
     def __init__(
-        self, sizes: Sequence[int], seed: int, out_shape: tuple[int, ...] | None = None
+        self,
+        sizes: Sequence[int],
+        seed: int,
+        out_shape: tuple[int, ...] | None = None,
+        scale: float = 1.0,
     ) -> None:
-        self.shapes = list(pairwise(sizes))
+        self.shapes, self.scale = list(pairwise(sizes)), np.float32(scale)
         self.out_shape = out_shape or (sizes[-1],)
         self.weights = np.empty(
             sum((inputs + 1) * units for inputs, units in self.shapes), np.float32
         )
         rng = np.random.default_rng(seed)
         for weight, bias in self.layers(self.weights):
-            bound = 1 / math.sqrt(len(weight))
+            bound = 1 / math.sqrt(weight.shape[1])
             weight[:] = rng.uniform(-bound, bound, weight.shape)
             bias[:] = rng.uniform(-bound, bound, bias.shape)
 
     def layers(self, vector: Floats) -> list[tuple[Floats, Floats]]:
-        """The parts of a vector: each layer's weights (inputs, units) and biases (units,)."""
+        """The parts of a vector: each layer's weights (units, inputs) and biases (units,)."""
         parts, start = [], 0
         for inputs, units in self.shapes:
             middle, end = start + inputs * units, start + (inputs + 1) * units
-            parts.append((vector[start:middle].reshape(inputs, units), vector[middle:end]))
+            parts.append((vector[start:middle].reshape(units, inputs), vector[middle:end]))
             start = end
         return parts
 
@@ -99,7 +105,12 @@ class Dense:
         return self.weights
 
     def set_weights(self, weights: Floats) -> None:
-        """Take these."""
+        """Take these.
+
+        Raises:
+            ValueError: there are more of them, or fewer.
+        """
+        check_weights(weights, self.weights.shape)
         self.weights[:] = weights
 
     def __call__(self, obs: NDArray[Any], noise: Floats | None = None) -> Floats:
@@ -116,10 +127,10 @@ class Dense:
             gradient, slopes = np.empty_like(self.weights), slopes.reshape(len(out), -1)
             layers = zip(self.layers(self.weights), self.layers(gradient), inputs, strict=True)
             for (weight, _), (weight_slopes, bias_slopes), x in reversed(list(layers)):
-                np.dot(x.T, slopes, out=weight_slopes)
+                np.dot(slopes.T, x, out=weight_slopes)
                 np.sum(slopes, axis=0, out=bias_slopes)
                 if x is not inputs[0]:
-                    slopes = slopes @ weight.T
+                    slopes = slopes @ weight
                     slopes *= x > 0  # what ReLU held back moves nothing
             return gradient
 
@@ -128,13 +139,15 @@ class Dense:
     def _forward(self, obs: NDArray[Any]) -> list[Floats]:
         """What goes into each layer, and what comes out of the last."""
         x = obs.reshape(len(obs), -1).astype(np.float32, copy=False)
+        if self.scale != 1:
+            x = x / self.scale
         found = [x]
         *hidden, last = self.layers(self.weights)
         for weight, bias in hidden:
-            x = x @ weight
+            x = x @ weight.T
             x += bias
             found.append(np.maximum(x, 0, out=x))
-        return [*found, x @ last[0] + last[1]]
+        return [*found, x @ last[0].T + last[1]]
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, weights=state["weights"].copy())  # what travelled is read-only
@@ -176,12 +189,19 @@ def q_network(
         heads = {"dueling": dueling, "noisy": noisy}
         make = partial(QNetwork, observations, num_actions, hidden, num_atoms=num_atoms, **heads)
         return TorchNetwork(make, seed, device)
-    return Dense((math.prod(observations.shape), *hidden, math.prod(out_shape)), seed, out_shape)
+    sizes = (math.prod(observations.shape), *hidden, math.prod(out_shape))
+    return Dense(sizes, seed, out_shape, observations.scale)
 
 
 def needs_torch(observations: Observations, dueling: bool, noisy: bool, device: str) -> bool:
     """Whether `Dense` will not do."""
     return len(observations.shape) > 1 or dueling or noisy or device != "cpu"
+
+
+def check_weights(weights: Floats, shape: tuple[int, ...]) -> None:
+    """Raise a ValueError unless there are as many weights as a network has."""
+    if weights.shape != shape:
+        raise ValueError(f"weights of shape {weights.shape} are not allowed: {shape}")
 
 
 @contextmanager
@@ -190,12 +210,13 @@ def one_thread() -> Iterator[None]:
 
     Products as small as these are also slower with more.
     """
-    with _libraries().limit(limits=1):
+    with _libraries("torch" in sys.modules).limit(limits=1):
         yield
 
 
 @cache
-def _libraries() -> Any:
+def _libraries(with_torch: bool) -> Any:
+    # It knows the libraries that are there when it is made, and torch brings one along.
     from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
     return ThreadpoolController()

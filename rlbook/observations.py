@@ -12,6 +12,9 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+# Boards with more kinds of cells than this are seen as numbers, rather than in planes.
+MOST_LEVELS = 64
+
 
 class Observations(NamedTuple):
     """How observations are stored, and how large their numbers get.
@@ -19,7 +22,10 @@ class Observations(NamedTuple):
     Attributes:
         shape: of one observation.
         dtype: of its numbers.
-        scale: what the network divides them by: 255 for bytes, 1 for numbers that stay as they are.
+        scale: what the network divides them by: the largest that there is, if they are whole.
+        levels: of a board of so few different whole numbers that each gets a plane of its own, how
+            many there are; else 0.
+        low: the lowest of them.
         stack: how many frames, one after the other in time, an observation consists of.
         space: where an observation must be flattened first (by `gymnasium.spaces.flatten`), the
             space that says how; else None.
@@ -28,6 +34,8 @@ class Observations(NamedTuple):
     shape: tuple[int, ...]
     dtype: str = "float32"
     scale: float = 1.0
+    levels: int = 0
+    low: int = 0
     stack: int = 1
     space: Any = None
 
@@ -56,12 +64,19 @@ class Observations(NamedTuple):
         Raises:
             ValueError: it is neither.
         """
-        parts = isinstance(self.space, (gymnasium.spaces.Tuple, gymnasium.spaces.Dict))
-        shape = self.shape if self.space is None else self.space.shape
-        single = parts or np.shape(obs) == shape
-        if not single and np.shape(obs)[1:] != shape:
-            raise ValueError(f"obs of shape {np.shape(obs)} is not allowed: {shape}, or a batch")
-        return self.encode_all([obs] if single else obs), single
+        if self.space is None:
+            given = np.asarray(obs)
+            single = given.shape == self.shape
+            if not single and given.shape[1:] != self.shape:
+                raise ValueError(
+                    f"obs of shape {given.shape} is not allowed: {self.shape}, or more"
+                )
+            return self.encode_all(given[None] if single else given), single
+        single = self.space.contains(obs)
+        several = [obs] if single else list(obs) if np.iterable(obs) else []
+        if not several or not all(self.space.contains(each) for each in several):
+            raise ValueError(f"obs={obs!r} is not allowed: one of {self.space}, or more")
+        return self.encode_all(several), single
 
 
 def observations_of(env: gymnasium.Env[Any, Any]) -> Observations:
@@ -75,9 +90,18 @@ def observations_of(env: gymnasium.Env[Any, Any]) -> Observations:
     """
     space = env.observation_space
     if isinstance(space, gymnasium.spaces.Box):
-        scale = 255.0 if space.dtype == np.uint8 else 1.0
-        dtype = np.dtype(space.dtype).name if space.dtype.kind in "iu" else "float32"
-        return Observations(space.shape, dtype, scale, frames_of(env))
+        whole = space.dtype.kind in "iu"
+        found = Observations(
+            space.shape,
+            dtype=np.dtype(space.dtype).name if whole else "float32",
+            stack=frames_of(env),
+        )
+        if not whole:
+            return found
+        low, high = int(space.low.min()), int(space.high.max())
+        if len(space.shape) == 2 and high - low < MOST_LEVELS:
+            return found._replace(levels=high - low + 1, low=low)
+        return found._replace(scale=float(max(-low, high, 1)))
     if not space.is_np_flattenable:
         raise ValueError(f"the environment's observations can't be made an array: {space}")
     return Observations((gymnasium.spaces.flatdim(space),), space=space)

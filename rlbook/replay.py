@@ -354,6 +354,8 @@ class Replay:
     def _chosen(self, envs: slice | ArrayLike) -> Numbers:
         every = np.arange(self.num_envs)
         chosen = every[envs] if isinstance(envs, slice) else np.atleast_1d(envs)
+        if not len(chosen):
+            return np.zeros(0, np.int64)
         known = np.issubdtype(chosen.dtype, np.integer) and np.isin(chosen, every).all()
         if not known or len(np.unique(chosen)) < len(chosen):
             allowed = f"different numbers, from 0 to {self.num_envs - 1}"

@@ -30,6 +30,8 @@ from rlbook_envs.compiled import compile
 # or fewer rows are beside it, so there are always as many, whichever worker has them.
 CHUNK = 8
 
+LARGEST = np.finfo(np.float32).max  # what a memory can hold
+
 
 class Rollout(NamedTuple):
     """What N environments did in T steps.
@@ -42,8 +44,6 @@ class Rollout(NamedTuple):
         truncated: (N, T) bool.
         episodes: (E, 4) float64, of each episode that ended: at which step of these, from 0; in
             which environment; its return; its length.
-        anew: (N,) bool, whose first step begins an episode, although none had ended: its
-            environment cannot be taken to another place in the middle of one.
         states: for each environment, all that is needed to go on from here, in plain numbers.
         seconds: spent `acting`, which is choosing actions, and in the `environment`.
     """
@@ -54,7 +54,6 @@ class Rollout(NamedTuple):
     terminated: NDArray[np.bool_]
     truncated: NDArray[np.bool_]
     episodes: NDArray[np.float64]
-    anew: NDArray[np.bool_]
     states: list[Any]
     seconds: dict[str, float]
 
@@ -69,8 +68,7 @@ def gather(rollouts: list[Rollout]) -> Rollout:
     seconds = {name: sum(each[name] for each in busy) for name in busy[0]}
     states = [state for each in rollouts for state in each.states]
     columns = [np.concatenate(c) for c in zip(*(each[:5] for each in rollouts), strict=True)]
-    anew = np.concatenate([each.anew for each in rollouts])
-    return Rollout._make([*columns, episodes[order], anew, states, seconds])
+    return Rollout._make([*columns, episodes[order], states, seconds])
 
 
 class Policy(Protocol):
@@ -83,14 +81,14 @@ class Policy(Protocol):
         self,
         obs: NDArray[Any],
         keys: NDArray[np.uint64],
-        clock: int,
+        clocks: NDArray[np.int64],
         explore: NDArray[np.float64],
     ) -> NDArray[np.int64]:
         """An action for each row of (N, …).
 
         Args:
             keys: (N,), of each environment's stream of random numbers.
-            clock: which of those to use.
+            clocks: (N,), which of those to use.
             explore: (N,), how much each environment shall explore, whatever that means here.
         """
 
@@ -123,16 +121,14 @@ class RolloutWorker:
         self.envs = make_envs(make_env, seed, shares[index])
         self.keys = np.array([stream_key(seed, POLICY, i) for i in shares[index]], np.uint64)
         self.chunks = Chunks(self.numbers, sum(map(len, shares)), observations)
-        self.clock = 0
-        self.obs = np.zeros((len(self.numbers), *observations.shape), observations.dtype)
-        self.ended = np.zeros(len(self.numbers), np.bool_)
-        self.anew = np.zeros(len(self.numbers), np.bool_)
-        self.returns, self.lengths = np.zeros(len(self.numbers)), np.zeros(len(self.numbers))
-        own = [states[number] for number in shares[index]]
-        if own[0] is None or not self.envs.restorable:
-            self.obs[:] = observations.encode_all(self.envs.reset())
-        if own[0] is not None:
-            self.set_states(own)
+        num = len(self.numbers)
+        self.clocks = np.zeros(num, np.int64)
+        self.obs = np.zeros((num, *observations.shape), observations.dtype)
+        self.ended = np.zeros(num, np.bool_)
+        self.returns, self.lengths = np.zeros(num), np.zeros(num)
+        self.obs[:] = observations.encode_all(self.envs.reset())
+        self._check("observation", self.obs)
+        self.set_states([states[number] for number in shares[index]])
 
     @one_thread()
     def rollout(self, weights: Any, steps: int, explore: NDArray[np.float64]) -> Rollout:
@@ -156,22 +152,21 @@ class RolloutWorker:
         for t in range(steps):
             obs[:, t] = self.obs
             before = perf_counter()
-            chosen = self.chunks.act(self.policy, self.obs, self.keys, self.clock, explore[t])
+            chosen = self.chunks.act(self.policy, self.obs, self.keys, self.clocks, explore[t])
             acting += perf_counter() - before
             seen, rewards[:, t], terminated[:, t], truncated[:, t] = self.envs.step(chosen)
             self.obs[:] = self.observations.encode_all(seen)
             self._check("reward", rewards[:, t])
             self._check("observation", self.obs)
             actions[:, t] = chosen
-            self.clock += 1
+            self.clocks += 1
         episodes = _episodes(
             rewards, terminated | truncated, self.ended, self.returns, self.lengths
         )
         episodes[:, 1] = self.numbers[episodes[:, 1].astype(np.int64)]
         seconds = {"acting": acting, "environment": perf_counter() - start - acting}
-        anew, self.anew = self.anew, np.zeros(num, np.bool_)
         return Rollout(
-            obs, actions, rewards, terminated, truncated, episodes, anew, self.get_states(), seconds
+            obs, actions, rewards, terminated, truncated, episodes, self.get_states(), seconds
         )
 
     def get_states(self) -> list[Any]:
@@ -181,32 +176,33 @@ class RolloutWorker:
                 "env": self.envs.get_row(row),
                 "obs": self.obs[row].tolist() if self.envs.restorable else None,
                 "ended": bool(self.ended[row]),
-                "clock": self.clock,
+                "clock": int(self.clocks[row]),
                 "episode": [float(self.returns[row]), int(self.lengths[row])],
             }
             for row in range(len(self.numbers))
         ]
 
     def set_states(self, states: list[Any]) -> None:
-        """Go on from what `get_states` said, or begin anew where environments cannot."""
-        self.clock = states[0]["clock"]
-        if not self.envs.restorable:
-            self.anew[:] = True
-            return
+        """Go on from what `get_states` said; where that is None, or cannot be, from the start."""
         for row, state in enumerate(states):
-            self.envs.set_row(row, state["env"])
-            self.obs[row], self.ended[row] = state["obs"], state["ended"]
-            self.returns[row], self.lengths[row] = state["episode"]
+            if state is None:
+                continue
+            self.clocks[row] = state["clock"]
+            if self.envs.restorable:
+                self.envs.set_row(row, state["env"])
+                self.obs[row], self.ended[row] = state["obs"], state["ended"]
+                self.returns[row], self.lengths[row] = state["episode"]
 
     # The backends' names for a snapshot of a worker.
     get_state, set_state = get_states, set_states
 
     def _check(self, what: str, values: NDArray[Any]) -> None:
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            row = int(np.argwhere(~np.isfinite(values))[0, 0])
+        fine = np.abs(values) <= LARGEST if values.dtype.kind == "f" else np.True_
+        if not fine.all():  # NaN is not fine either
+            row = int(np.argwhere(~fine)[0, 0])
             raise ValueError(
                 f"environment {self.numbers[row]} gave the {what} {values[row]} "
-                f"in its step {self.clock}: nothing can be learned from that"
+                f"in its step {self.clocks[row]}: nothing can be learned from that"
             )
 
 
@@ -227,25 +223,27 @@ class Chunks:
         rows = self.count * self.size
         self.obs = np.zeros((rows, *observations.shape), observations.dtype)
         self.keys, self.explore = np.zeros(rows, np.uint64), np.zeros(rows)
+        self.clocks = np.zeros(rows, np.int64)
 
     def act(
         self,
         policy: Policy,
         obs: NDArray[Any],
         keys: NDArray[np.uint64],
-        clock: int,
+        clocks: NDArray[np.int64],
         explore: NDArray[np.float64],
     ) -> NDArray[np.int64]:
         """An action for each row of `obs`."""
         if self.full and self.count == 1:
-            return policy.act(obs, keys, clock, explore)
+            return policy.act(obs, keys, clocks, explore)
         if not self.full:
             self.obs[self.places] = obs
             self.keys[self.places], self.explore[self.places] = keys, explore
-            obs, keys, explore = self.obs, self.keys, self.explore
+            self.clocks[self.places] = clocks
+            obs, keys, clocks, explore = self.obs, self.keys, self.clocks, self.explore
         parts = [slice(i * self.size, (i + 1) * self.size) for i in range(self.count)]
         actions = np.concatenate(
-            [policy.act(obs[part], keys[part], clock, explore[part]) for part in parts]
+            [policy.act(obs[part], keys[part], clocks[part], explore[part]) for part in parts]
         )
         return actions if self.full else actions[self.places]
 

@@ -18,11 +18,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rlbook.adam import Adam
+from rlbook.adam import Adam, check_moments
+from rlbook.networks import check_weights
 from rlbook.observations import Observations
 
 # Pictures whose shorter side has at least so many pixels get the network of the Atari papers.
 FRAME_PIXELS = 36
+
+BOARD_CHANNELS = (32, 32)
 
 ADAM_NAMES = ("exp_avg", "exp_avg_sq", "step")
 
@@ -58,26 +61,29 @@ class NoisyLinear(nn.Module):
 class Body(nn.Module):
     """From observations to features: layers for vectors, for boards, or for frames.
 
-    Boards keep their size through three convolutions of 3 x 3. Frames shrink through the three
-    convolutions of Mnih et al., "Human-level control through deep reinforcement learning", 2015.
+    Boards keep their size through convolutions of 3 x 3, and each kind of cell has a plane. Frames
+    shrink through the three convolutions of Mnih et al., "Human-level control through deep
+    reinforcement learning", 2015.
     """
 
     def __init__(self, observations: Observations, hidden: Sequence[int]) -> None:
         super().__init__()
-        self.scale = observations.scale
-        shape = observations.shape
-        self.is_picture = len(shape) in (2, 3)
-        # A picture is (height, width), (channels, height, width) or, in colour, has channels last.
-        self.channels_last = len(shape) == 3 and shape[-1] in (3, 4) and shape[0] not in (3, 4)
-        if self.is_picture:
-            channels, height, width = self._as_channels(torch.zeros(1, *shape)).shape[1:]
-            layers = _frame_layers if min(height, width) >= FRAME_PIXELS else _board_layers
-            self.layers = nn.Sequential(*layers(channels), nn.Flatten())
+        self.observations, shape = observations, observations.shape
+        if len(shape) > 3:
+            raise ValueError(f"observations of shape {shape} are not allowed: 3 axes at most")
+        # A picture is (height, width), (channels, height, width) or (height, width, channels).
+        self.channels_last = len(shape) == 3 and shape[-1] < min(shape[:2])
+        self.layers = nn.Sequential()
+        size = math.prod(shape)
+        if len(shape) in (2, 3):
+            blank = self._as_input(torch.zeros(1, *shape))
+            channels, *sides = blank.shape[1:]
+            self.layers.extend(
+                (_frame_layers if min(sides) >= FRAME_PIXELS else _board_layers)(channels)
+            )
             with torch.no_grad():
-                size = self.layers(torch.zeros(1, channels, height, width)).shape[1]
-        else:
-            self.layers = nn.Sequential(nn.Flatten())
-            size = math.prod(shape)
+                size = self.layers(blank).numel()
+        self.layers.append(nn.Flatten())
         for width in hidden:
             self.layers.extend([nn.Linear(size, width), nn.ReLU()])
             size = width
@@ -85,19 +91,24 @@ class Body(nn.Module):
 
     def forward(self, obs: Tensor) -> Tensor:
         """(B, *shape), of any dtype, to (B, num_features)."""
-        x = obs.float()
-        if self.scale != 1.0:
-            x = x / self.scale
-        return self.layers(self._as_channels(x) if self.is_picture else x)  # type: ignore[no-any-return]
+        return self.layers(self._as_input(obs))  # type: ignore[no-any-return]
 
-    def _as_channels(self, x: Tensor) -> Tensor:
+    def _as_input(self, obs: Tensor) -> Tensor:
+        """Floats; of a picture, (B, channels, height, width)."""
+        _, _, scale, levels, low, *_ = self.observations
+        if levels:
+            values = torch.arange(low, low + levels, device=obs.device)
+            return (obs[:, None] == values[:, None, None]).float()
+        x = obs.float() if scale == 1 else obs.float() / scale
+        if x.ndim < 3:
+            return x.reshape(len(x), -1)
         if x.ndim == 3:
             return x[:, None]
         return x.permute(0, 3, 1, 2) if self.channels_last else x
 
 
 def _board_layers(channels: int) -> list[nn.Module]:
-    sizes = (channels, 32, 64, 64)
+    sizes = (channels, *BOARD_CHANNELS)
     return [
         layer
         for a, b in pairwise(sizes)
@@ -197,7 +208,7 @@ class TorchNetwork:
     def __init__(self, make_module: Callable[[], QNetwork], seed: int, device: str) -> None:
         self._made_with = make_module, seed, device
         with torch.random.fork_rng(devices=[]):  # torch's own chance goes on as it was
-            torch.manual_seed(seed)
+            torch.manual_seed(seed % 2**63)
             self.module = make_module().to(device)
         self.device, self.noise_size = device, self.module.noise_size
         self.flat = flatten(self.module)
@@ -207,7 +218,12 @@ class TorchNetwork:
         return self.flat.detach().cpu().numpy()  # type: ignore[no-any-return]
 
     def set_weights(self, weights: NDArray[np.float32]) -> None:
-        """Take these."""
+        """Take these.
+
+        Raises:
+            ValueError: there are more of them, or fewer.
+        """
+        check_weights(weights, tuple(self.flat.shape))
         self.flat.data.copy_(torch.from_numpy(np.array(weights)))
 
     def __call__(self, obs: NDArray[Any], noise: NDArray[np.float32] | None = None) -> Any:
@@ -237,7 +253,9 @@ class TorchNetwork:
         return _again, (self._made_with, self.get_weights())
 
     def _tensor(self, array: Any) -> Any:
-        return None if array is None else torch.from_numpy(array).to(self.device)
+        if array is None:
+            return None
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
 
 def _again(made_with: Any, weights: NDArray[np.float32]) -> TorchNetwork:
@@ -292,6 +310,7 @@ class TorchAdam:
 
     def load_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
         """See `Adam.load_arrays`."""
+        check_moments(arrays, tuple(self.flat.shape))
         numbers = arrays["adam_first"], arrays["adam_second"], np.float32(arrays["adam_steps"])
         tensors = [torch.from_numpy(np.array(each)).to(self.flat.device) for each in numbers]
         self.optimiser.state[self.flat] = dict(zip(ADAM_NAMES, tensors, strict=True))

@@ -94,8 +94,8 @@ def q_values(network, weights, obs):
     """What a `Dense` network says, so that torch can differentiate it."""
     *hidden, (weight, bias) = network.layers(weights)
     for inner, inner_bias in hidden:
-        obs = torch.relu(obs @ inner + inner_bias)
-    return obs @ weight + bias
+        obs = torch.relu(obs @ inner.T + inner_bias)
+    return obs @ weight.T + bias
 
 
 # What is counted.
@@ -337,7 +337,7 @@ def test_numbers_that_are_not_finite_stop_training_and_lose_nothing(broken, what
     agent = DQN(lambda: Broken(**broken), num_envs=2, rollout_steps=2)
     with pytest.raises(ValueError, match=f"environment 0 gave the {what} in its step 2"):
         agent.learn(1_000)
-    assert agent.timesteps == 4 == 2 * len(agent.replay.to_arrays()["replay_counts"])
+    assert agent.timesteps == 4 == agent.replay.to_arrays()["replay_counts"].sum()
     assert np.isfinite(agent.get_weights()).all()
 
 
@@ -350,6 +350,9 @@ def test_numbers_that_are_not_finite_stop_training_and_lose_nothing(broken, what
         ({"epsilon": 2}, "epsilon=2 is not allowed"),
         ({"v_min": 1.0, "v_max": 0.0}, "v_max=0.0 is not allowed"),
         ({"hidden": ()}, r"hidden=\(\) is not allowed"),
+        ({"v_min": 1.0, "v_max": 1.0}, "v_max=1.0 is not allowed: above v_min"),
+        ({"gradient_parts": 65}, "gradient_parts=65 is not allowed: a whole number, from 1 to 64"),
+        ({"data_parallel": True, "workers": 2}, "gradient_parts=1 is not allowed with data_para"),
         ({"learning_rate": 0}, "learning_rate=0 is not allowed"),
         ({"asynchronous": True, "data_parallel": True}, "asynchronous=True is not allowed with"),
         ({"data_parallel": "yes"}, "data_parallel='yes' is not allowed: True or False"),

@@ -4,9 +4,9 @@ A pattern knows neither what the algorithm is nor where it runs. It is a functio
 
     learn(agent, steps, watch, after_round)
 
-that lets every environment take `steps` steps. Of the agent it needs what `DeepAgent` asks every
-algorithm for: `launch`, `exploration`, `get_weights`, `record`, `postprocess`, `gradients` and
-`apply`.
+that lets every environment take `steps` steps. Of the agent it uses what every `DeepAgent` has:
+`launch`, `exploration`, `get_weights`, `postprocess`, `record`, `gradients` and `apply`, and its
+`backend`, `settings`, `loss` and `history`.
 
 * `synchronous`: all workers act, all wait, then one learns.
 * `data_parallel`: the same, but a batch's gradients are computed in parts, by workers.

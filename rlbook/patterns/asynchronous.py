@@ -7,7 +7,8 @@
 
 A worker is given its next round before its last one is learned from. So it acts with weights that
 are a few updates old, which a method that learns from a memory hardly notices; and what is learned
-depends on who was first. `Local(schedule=…)` makes that order a function of a seed.
+depends on who was first. `Local(schedule=…)` makes that order a function of a seed. In the history,
+waiting is the learner's; workers act meanwhile.
 """
 
 from __future__ import annotations
@@ -46,10 +47,11 @@ def learn(agent: Any, steps: int, watch: Stopwatch, after_round: Callable[[int],
             for future in sorted(done, key=running.__getitem__):
                 worker = running.pop(future)
                 rollout = future.result()
+                batches = agent.postprocess(rollout, shares[worker])
                 agent.record(rollout, shares[worker])
                 send(worker)
                 watch.lap("communicating")
-                learn_from(agent, agent.postprocess(rollout, shares[worker]), agent.gradients)
+                learn_from(agent, batches, agent.gradients)
                 if agent.loss.updates - pushed_at >= agent.settings.push_every:
                     weights, pushed_at = agent.backend.put(agent.get_weights()), agent.loss.updates
                 watch.lap("learning")

@@ -41,8 +41,9 @@ def learn(
             rollouts = group.call("rollout", weights, length, agent.exploration(length))
             watch.lap_workers([each.seconds for each in rollouts], agent.backend.parallel)
             rollout = gather(rollouts)
+            batches = agent.postprocess(rollout, numbers)
             agent.record(rollout, numbers)
-            learn_from(agent, agent.postprocess(rollout), gradients)
+            learn_from(agent, batches, gradients)
             watch.lap("learning")
             steps -= length
             after_round(length * agent.num_envs)
