@@ -51,7 +51,7 @@ def project_distribution(
         (B, K) float32, each row of which adds up to what that of `probabilities` does.
 
     Raises:
-        ValueError: the shapes do not fit, or a number is not finite.
+        ValueError: the shapes do not fit, or a return, a discount or an atom is not finite.
 
     >>> support, sure = np.float32([0, 1, 2]), np.float32([[0, 1, 0]])
     >>> project_distribution(support, np.float32([0.75]), np.float32([0.5]), sure)
@@ -62,6 +62,8 @@ def project_distribution(
         raise ValueError(f"shapes {found} are not allowed: (K,), (B,), (B,) and (B, K)")
     if not (np.isfinite(returns).all() and np.isfinite(discounts).all()):
         raise ValueError("returns and discounts that are not finite are not allowed")
+    if len(support) < 2 or not np.isfinite(support).all() or not support[0] < support[-1]:
+        raise ValueError(f"support={support} is not allowed: two finite atoms or more, rising")
     return _compiled()(support, returns, discounts, probabilities)  # type: ignore[no-any-return]
 
 

@@ -210,8 +210,16 @@ def one_thread() -> Iterator[None]:
 
     Products as small as these are also slower with more.
     """
-    with _libraries("torch" in sys.modules).limit(limits=1):
-        yield
+    torch = sys.modules.get("torch")
+    before = torch.get_num_threads() if torch else 0
+    with _libraries(torch is not None).limit(limits=1):
+        if torch:
+            torch.set_num_threads(1)  # or its first product takes what MKL_NUM_THREADS says
+        try:
+            yield
+        finally:
+            if torch:
+                torch.set_num_threads(before)
 
 
 @cache

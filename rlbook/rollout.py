@@ -88,7 +88,7 @@ class Policy(Protocol):
 
         Args:
             keys: (N,), of each environment's stream of random numbers.
-            clocks: (N,), which of those to use.
+            clocks: (N,), which of those to use. They go on in place: copy what you keep.
             explore: (N,), how much each environment shall explore, whatever that means here.
         """
 
