@@ -39,9 +39,28 @@ The rules, which are the same everywhere, and which `tests/backends` holds every
 * A snapshot is the worker's pickle; or, if it has the methods `get_state` and `set_state`, what
   `get_state()` returns, which a newly constructed worker is then given.
 * A worker computes with one thread, unless `resources={"threads": …}` says otherwise.
-* Every wait ends: after `timeout` seconds (`DEFAULT_TIMEOUT`, unless told) comes a `TimeoutError`.
+* Every wait of a group or a backend ends: after `timeout` seconds (`DEFAULT_TIMEOUT`, unless told)
+  comes a `TimeoutError`. Calls that have begun go on, and count, though on Spark they do not; those
+  that have not are cancelled. A Future's own `result()` waits as long as it is told to.
 
-To add an engine, write a `Backend` and a `Group`, name it in `BACKENDS`, and run the tests on it.
+To add an engine, write a `Backend` and a `Group`, name it in `BACKENDS`, and run the tests on it:
+`tests/backends/test_contract.py -k "[name or name]"`, then `tests/test_promise.py`. Options for them
+are in `tests/conftest.py`. What whoever did it had to know:
+
+* `name` is the key in `BACKENDS`, and the class's name in lower case. The module must not be named
+  after anything in this file, whose place it would take. Constructors take `max_pending`, and call
+  `super().__init__()` first, as those of groups do: order, versions and the end come from there.
+* `_submit` has packed the arguments when it returns, and does not wait for the worker. Just before
+  the call begins, the engine asks `future.set_running_or_notify_cancel()`, and drops it on False.
+* One call is: `pack` the arguments, with something in place of each Ref; in the worker
+  `pack_outcome(attempt(...))`; here `settle(future, unpack_outcome(...))`. Whatever is no
+  `Exception` counts as the worker's death.
+* An argument of `launch` may be a Ref. A Ref of another backend is a `ValueError`. Each call gets
+  the value anew: what a worker does to it, the next call does not see.
+* When a group is closed, calls that are not done are cancelled or get a `RuntimeError`; so does a
+  later `submit`. Refs live on. An engine's own threads must be daemons, or the program never ends.
+* Where workers have no process of their own, the rules on deaths, snapshots and threads are empty:
+  check `resources` with `check_resources`, and do no more.
 """
 
 from __future__ import annotations
