@@ -4,6 +4,7 @@ import inspect
 
 import pytest
 import test_check
+import test_check_dqn
 import test_check_laptop_to_cluster
 import test_check_monte_carlo
 import test_check_sarsa
@@ -20,6 +21,7 @@ CHAPTERS = (
     test_check,
     test_check_snake,
     test_check_laptop_to_cluster,
+    test_check_dqn,
 )
 EXERCISES = {name: each for chapter in CHAPTERS for name, each in chapter.EXERCISES.items()}
 SOLUTIONS = {name: each for chapter in CHAPTERS for name, each in chapter.SOLUTIONS.items()}

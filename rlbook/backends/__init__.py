@@ -44,8 +44,8 @@ The rules, which are the same everywhere, and which `tests/backends` holds every
   that have not are cancelled. A Future's own `result()` waits as long as it is told to.
 
 To add an engine, write a `Backend` and a `Group`, name it in `BACKENDS`, and run the tests on it:
-`tests/backends/test_contract.py -k "[name or name]"`, then `tests/test_promise.py`. Options for them
-are in `tests/conftest.py`. What whoever did it had to know:
+`tests/backends/test_contract.py -k "[name or name]"`, then `tests/test_promise.py`. Options for
+them are in `tests/conftest.py`. What whoever did it had to know:
 
 * `name` is the key in `BACKENDS`, and the class's name in lower case. The module must not be named
   after anything in this file, whose place it would take. Constructors take `max_pending`, and call

@@ -12,6 +12,7 @@ function differs from the reference, and how.
 
 from __future__ import annotations
 
+from rlbook.check.dqn import EXERCISES as DQN
 from rlbook.check.exercise import CheckFailed as CheckFailed
 from rlbook.check.exercise import Function
 from rlbook.check.laptop_to_cluster import EXERCISES as LAPTOP_TO_CLUSTER
@@ -533,3 +534,78 @@ def my_thrower(worker_class: Function) -> None:
         CheckFailed: it does something else.
     """
     LAPTOP_TO_CLUSTER["my_thrower"].check(worker_class)
+
+
+def dqn_targets(function: Function) -> None:
+    """Check DQN's targets (Mnih et al., 2015): chapter 06, equation (6.2).
+
+    Args:
+        function: `(rewards, terminated, online, target, gamma) -> targets`, float64 (B,), from
+            float64 (B,), bool (B,), and what the network and the target network say of the next
+            observations, float64 (B, A) each. What follows a terminated step is worth 0.
+
+    Raises:
+        CheckFailed: it does something else.
+    """
+    DQN["dqn_targets"].check(function)
+
+
+def huber_slopes(function: Function) -> None:
+    """Check the slopes of the mean Huber loss: chapter 06, equation (6.3).
+
+    Args:
+        function: `(q, actions, targets) -> slopes` with respect to all of `q`, float64 (B, A), from
+            what the network said, float64 (B, A), the actions taken, int64 (B,), and their targets,
+            float64 (B,).
+
+    Raises:
+        CheckFailed: it does something else.
+    """
+    DQN["huber_slopes"].check(function)
+
+
+def ready_slots(function: Function) -> None:
+    """Check which slots of a ring hold a transition that may be drawn.
+
+    Args:
+        function: `(count, after_end) -> slots`, int64 (K,), the oldest first. Row t, of `count` so
+            far, lies in slot t % len(after_end). `after_end`, bool, marks rows that begin no
+            transition; nor does the newest row, as its next observation is still to come.
+
+    Raises:
+        CheckFailed: it does something else.
+    """
+    DQN["ready_slots"].check(function)
+
+
+def n_step_targets(function: Function) -> None:
+    """Check targets of n rewards and a value: chapter 06, equation (6.4).
+
+    Args:
+        function: `(rewards, terminated, values, n, gamma) -> targets`, float64 (T,), from float64
+            (T,), bool (T,) and float64 (T + 1,). From step t, n rewards count, and then
+            `values[t + n]`: fewer where a step terminates, after which nothing counts, or where
+            the stretch ends, and `values[T]` stands for the rest.
+
+    Raises:
+        CheckFailed: it does something else.
+    """
+    DQN["n_step_targets"].check(function)
+
+
+def key_world(make_env: Function) -> None:
+    """Check an environment of your own: a corridor of the cells 0 to 4, and a key.
+
+    Episodes start in cell 3, without the key. Action 0 goes one cell to the left, action 1 to the
+    right; walls stop whoever would leave. Cell 4 holds the key. Reaching cell 0 with it pays 1 and
+    terminates; every other step pays 0. The observation is the cell, plus 5 with the key. Nothing
+    is ever truncated.
+
+    Args:
+        make_env: a callable, such as your class, that makes a `gymnasium.Env` with observations
+            `Discrete(10)` and actions `Discrete(2)`.
+
+    Raises:
+        CheckFailed: it does something else, or Gymnasium's `check_env` objects.
+    """
+    DQN["key_world"].check(make_env)
