@@ -82,7 +82,17 @@ def test_a_lap_is_booked_on_its_activity(clock):
 def test_workers_learn_and_wait_and_the_rest_is_communicating(clock, parallel, expected):
     watch = Stopwatch()
     clock[0] = 5.0
-    watch.lap_workers([1.0, 3.0], parallel)
+    watch.lap_workers([{"learning": 1.0}, {"learning": 3.0}], parallel)
+    assert {name: watch.seconds[name] for name in expected} == expected
+
+
+def test_what_workers_did_is_booked_by_activity(clock):
+    watch = Stopwatch()
+    clock[0] = 10.0
+    watch.lap_workers(
+        [{"acting": 1.0, "environment": 2.0}, {"acting": 3.0, "environment": 2.0}], True
+    )
+    expected = {"acting": 2.0, "environment": 2.0, "waiting": 1.0, "communicating": 5.0}
     assert {name: watch.seconds[name] for name in expected} == expected
 
 
@@ -90,10 +100,10 @@ def test_workers_learn_and_wait_and_the_rest_is_communicating(clock, parallel, e
 def test_clocks_that_disagree_lose_no_second(clock, parallel):
     watch = Stopwatch()
     clock[0] = 1.0
-    watch.lap_workers([4.0, 2.0], parallel)
+    watch.lap_workers([{"acting": 1.0, "environment": 3.0}] * 2, parallel)
     assert sum(watch.seconds.values()) == pytest.approx(1.0)
     assert min(watch.seconds.values()) >= 0
-    watch.lap_workers([0.0], parallel)
+    watch.lap_workers([{"learning": 0.0}], parallel)
     assert sum(watch.seconds.values()) == pytest.approx(1.0)
 
 

@@ -81,7 +81,7 @@ def test_all_our_requirements_are_of_the_kind_that_is_understood():
     asked = requirements.requirements()
     assert {"python", "core", "ray", "spark", "book"} <= asked.keys()
     for line in chain.from_iterable(asked.values()):
-        assert re.fullmatch(r"[a-z][a-z0-9]*(\[[a-z]+\])?(>=[\d.]+)(,<[\d.]+)?", line), line
+        assert re.fullmatch(r"[a-z][a-z0-9-]*(\[[a-z]+\])?(>=[\d.]+)(,<[\d.]+)?", line), line
 
 
 @pytest.mark.parametrize(
