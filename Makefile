@@ -43,7 +43,7 @@ book-data: $(READY) ## measure again what takes too long for a chapter; needs 8 
 bench: $(BENCH_READY) ## measure ours beside its peers in one run; ARGS reaches the benchmarks
 	$(BENCH_PY) -m benchmarks $(ARGS)
 
-soak: $(READY) ## kill workers at random, and see that no number changes; takes about 25 minutes
+soak: $(READY) ## kill workers at random, and see that no number changes; takes about half an hour
 	$(PY) -m benchmarks.soak $(ARGS)
 
 clean: ## remove the environments, build/ and every cache

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from rlbook_envs.compiled import compile
 
 FIRST_DECAY, SECOND_DECAY = np.float32(0.9), np.float32(0.999)
-# Numbers nearer to 0 make processors a hundred times slower. Weights that no input moves any more
-# would get there.
+# Numbers nearer to 0 slow processors down, and moments of weights that nothing moves get there.
 TINY = np.float32(1e-30)
 
 

@@ -9,23 +9,22 @@ what the algorithm is.
 
 from __future__ import annotations
 
-import os
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
-from rlbook import backends, patterns, saving, schedules
-from rlbook.arguments import check_flag, check_names, check_number, check_whole
+from rlbook import backends, patterns, schedules
+from rlbook.agent import Agent, Arrays
+from rlbook.arguments import check_flag, check_number, check_whole
 from rlbook.atari import Atari
-from rlbook.environment import EnvSource, env_id, env_maker
+from rlbook.environment import EnvSource
 from rlbook.gradients import Gradients
-from rlbook.history import History, Stopwatch
+from rlbook.history import Stopwatch
 from rlbook.networks import one_thread
 from rlbook.observations import observations_of
 from rlbook.rollout import Policy, Rollout, RolloutWorker
@@ -83,7 +82,7 @@ class DeepHyperparameters:
         object.__setattr__(self, name, value)
 
 
-class DeepAgent(ABC):
+class DeepAgent(Agent):
     """An agent with a network, on any backend.
 
     The numbers depend on `seed`, `num_envs` and the hyperparameters, but not on the backend, on the
@@ -109,8 +108,10 @@ class DeepAgent(ABC):
         hyperparameters: see `Hyperparameters` in the agent's module.
 
     Attributes:
-        timesteps: steps taken so far, in all environments together.
-        history: the `History` of all calls of `learn`.
+        behaviour_policy: what acts, here and in workers.
+        loss: what holds the network and says which way to go.
+        optimiser: what goes there.
+        replay: the memory of those who have one, or None.
 
     Raises:
         ValueError: an argument is out of range, or the environment's spaces do not fit.
@@ -119,9 +120,9 @@ class DeepAgent(ABC):
     """
 
     Hyperparameters: ClassVar[type[DeepHyperparameters]]
-    settings: Any
-    behaviour_policy: Policy  # what workers act with
-    replay: Any = None  # of those who have one
+    SAVED = (*Agent.SAVED, "data_parallel")
+    behaviour_policy: Policy
+    replay: Any = None
 
     def __init__(
         self,
@@ -136,34 +137,24 @@ class DeepAgent(ABC):
         data_parallel: bool = False,
         **hyperparameters: Any,
     ) -> None:
-        check_whole("seed", seed, 0)
-        check_whole("num_envs", num_envs, 1)
-        check_whole("workers", workers, 1, num_envs)
-        check_names(type(self).__name__, hyperparameters, self.Hyperparameters)
-        self.settings = self.Hyperparameters(**hyperparameters)
-        self.seed, self.num_envs, self.workers = int(seed), int(num_envs), int(workers)
         check_flag("asynchronous", asynchronous)
         check_flag("data_parallel", data_parallel)
-        self.asynchronous, self.data_parallel = bool(asynchronous), bool(data_parallel)
+        super().__init__(env, seed, num_envs, workers, asynchronous, hyperparameters)
+        self.data_parallel = bool(data_parallel)
         self.learn_by = patterns.get(asynchronous, data_parallel)
         if data_parallel and self.settings.gradient_parts < workers:
             raise ValueError(
                 f"gradient_parts={self.settings.gradient_parts} is not allowed with "
                 f"data_parallel=True: at least one for each of {workers} workers"
             )
-        atari = isinstance(env, str) and env.startswith("ALE/")
-        self.env_id, self.make_env = env_id(env), Atari(str(env)) if atari else env_maker(env)
+        if isinstance(env, str) and env.startswith("ALE/"):
+            self.make_env = Atari(env)
         made = self.make_env()
         self.observations = observations_of(made)
         self.num_actions = discrete_actions(made, type(self).__name__)
         made.close()
         self.device = torch_device(device, len(self.observations.shape) > 1)
         self.backend = backends.get(backend)
-        self.timesteps = 0
-        self.history = History()
-        self._states: list[Any] = [None] * self.num_envs
-        self._predictions = 0
-        self._policy_updates = -1  # how many the behaviour policy here has seen
         self.loss = self.build()
         self.optimiser = self.loss.network.optimiser(self.settings.adam_epsilon)
 
@@ -172,6 +163,8 @@ class DeepAgent(ABC):
     @abstractmethod
     def build(self) -> Any:
         """Make the loss, the behaviour policy, and whatever else the algorithm has.
+
+        On the CPU, the policy acts with the loss's own network; workers are sent copies.
 
         The loss has the `network` that learns; `updates`, how many there were; `parameters()` and
         `set_parameters()`, all that training changes in it; and `gradients(batch, size)`.
@@ -198,47 +191,9 @@ class DeepAgent(ABC):
 
     # What follows for all of them.
 
-    def learn(
-        self,
-        total_timesteps: int,
-        *,
-        progress: bool | None = None,
-        callback: Callable[[Self], Any] | None = None,
-    ) -> History:
-        """Take `total_timesteps` more steps, rounded up to a multiple of `num_envs`.
-
-        Where it is interrupted, completed rounds count, and the next call goes on from there.
-
-        Args:
-            progress: show a bar; by default, only where a person watches a terminal.
-            callback: called with the agent after every round.
-
-        Returns:
-            The history of this and all earlier calls.
-
-        Raises:
-            ValueError: an environment gave a reward or an observation that is not finite.
-        """
-        check_whole("total_timesteps", total_timesteps, 1)
-        steps = -(-int(total_timesteps) // self.num_envs)
-        watch = Stopwatch()
-        quiet = None if progress is None else not progress
-        with (
-            one_thread(),
-            tqdm(total=steps * self.num_envs, unit=" steps", disable=quiet) as bar,
-        ):
-
-            def after_round(taken: int) -> None:
-                bar.update(taken)
-                if callback is not None:
-                    callback(self)
-
-            try:
-                self.learn_by(self, steps, watch, after_round)
-            finally:
-                watch.lap("communicating")
-                self.history.add_timing(watch.seconds)
-        return self.history
+    def _learn(self, steps: int, watch: Stopwatch, after_round: Callable[[int], None]) -> None:
+        with one_thread():
+            self.learn_by(self, steps, watch, after_round)
 
     def get_weights(self) -> NDArray[np.float32]:
         """What the policy acts with, (P,) float32."""
@@ -250,8 +205,8 @@ class DeepAgent(ABC):
         self.optimiser.step(gradient, float(rate[0]), self.settings.max_grad_norm)
 
     def launch(self) -> tuple[backends.Group, list[list[int]]]:
-        """Workers that share the environments as evenly as can be, and the numbers each has."""
-        shares = [part.tolist() for part in np.array_split(np.arange(self.num_envs), self.workers)]
+        """Workers that share the environments, and the numbers that each has."""
+        shares = self.shares()
         group = self.backend.launch(
             RolloutWorker, self.workers, shares, self.make_env, self.seed, self.observations,
             self.behaviour_policy, self._states,
@@ -302,86 +257,29 @@ class DeepAgent(ABC):
         if not deterministic:
             explore[:] = self.explore(np.array([max(self.timesteps - 1, 0)]))[0]
         keys = stream_key(self.seed, POLICY, self.num_envs) + np.arange(len(batch), dtype=np.uint64)
-        if self._policy_updates != self.loss.updates:
+        if self.device != "cpu":  # else the policy has the very network that learns
             self.behaviour_policy.set_weights(self.get_weights())
-            self._policy_updates = self.loss.updates
         with one_thread():
             clocks = np.full(len(batch), self._predictions)
             actions = self.behaviour_policy.act(batch, keys, clocks, explore)
         self._predictions += not deterministic
         return int(actions[0]) if single else actions
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write all that `load` needs to go on as if nothing had happened. Holds no code."""
-        settings = {name: schedules.to_plain(value) for name, value in vars(self.settings).items()}
-        header = {
-            "env": self.env_id,
-            "seed": self.seed,
-            "num_envs": self.num_envs,
-            "asynchronous": self.asynchronous,
-            "data_parallel": self.data_parallel,
-            "settings": settings,
-            "timesteps": self.timesteps,
-            "predictions": self._predictions,
-            "states": self._states,
-        }
+    def _to_arrays(self) -> Arrays:
         learned = {**self.loss.parameters()._asdict(), **self.optimiser.to_arrays()}
         memory = {} if self.replay is None else self.replay.to_arrays()
-        arrays = {name: np.asarray(value) for name, value in learned.items()}
-        saving.save(
-            path, type(self).__name__, header, {**arrays, **memory, **self.history.to_arrays()}
-        )
+        return {**{name: np.asarray(value) for name, value in learned.items()}, **memory}
 
-    @classmethod
-    def load(
-        cls,
-        path: str | os.PathLike[str],
-        *,
-        env: EnvSource | None = None,
-        backend: str | backends.Backend = "local",
-        workers: int = 1,
-        device: str = "auto",
-    ) -> Self:
-        """The agent that was saved. Backend, number of workers and device may differ from then.
-
-        Args:
-            env: needed where the agent was given a function, which a file can't hold.
-
-        Raises:
-            ValueError: not such a file, one that is damaged, or one for another environment.
-        """
-        header, arrays = saving.load(path, cls.__name__)
+    def _take(self, learned: Arrays) -> None:
         try:
-            source = header["env"] if env is None else env
-            plain = header["settings"]
-            settings = {name: schedules.from_plain(value) for name, value in plain.items()}
-            names = ("seed", "num_envs", "asynchronous", "data_parallel")
-            options = {name: header[name] for name in names}
-            timesteps, predictions = int(header["timesteps"]), int(header["predictions"])
-            states, history = list(header["states"]), History.from_arrays(arrays)
-            cls.Hyperparameters(**settings)
-            if len(states) != options["num_envs"]:
-                raise ValueError(f"{len(states)} states of {options['num_envs']} environments")
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise saving.damaged(path) from error
-        # Of an id such as "module:Name-v0", Gymnasium imports the module: only if a person says so.
-        if source is None or (env is None and ":" in str(source)):
-            raise ValueError(f"{path} does not say how to make its environment: give env=")
-        agent = cls(source, backend=backend, workers=workers, device=device, **options, **settings)
-        try:
-            parameters = agent.loss.parameters()
-            found = {name: arrays[name] for name in parameters._fields}
-            agent.loss.set_parameters(parameters._replace(**found))
-            agent.optimiser.load_arrays(arrays)
-            if agent.replay is not None:
-                agent.replay.load_arrays(arrays)
-        except KeyError as error:
-            raise saving.damaged(path) from error
+            parameters = self.loss.parameters()
+            found = {name: learned[name] for name in parameters._fields}
+            self.loss.set_parameters(parameters._replace(**found))
+            self.optimiser.load_arrays(learned)
+            if self.replay is not None:
+                self.replay.load_arrays(learned)
         except ValueError as error:
-            raise ValueError(f"{path} does not fit this environment: {error}") from error
-        agent.history, agent._states = history, states
-        agent.timesteps, agent._predictions = timesteps, predictions
-        return agent
+            raise ValueError(f"does not fit this environment: {error}") from error
 
 
 def torch_device(device: str, pictures: bool) -> str:

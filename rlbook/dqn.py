@@ -247,15 +247,16 @@ class DQN(DeepAgent):
             num_atoms=len(self.support), seed=self.seed,
             torch=needs_torch(observations, **heads, device=self.device),
         )  # fmt: skip
-        self.behaviour_policy = EpsilonGreedy(make_network(), self.support)
         self.replay = Replay(
             settings.replay_capacity, self.num_envs, observations.frame_shape, observations.dtype,
             n_step=settings.n_step, gamma=settings.gamma, order=settings.replay_order,
             prioritized=settings.prioritized, alpha=settings.alpha, stack=observations.stack,
             seed=self.seed,
         )  # fmt: skip
-        networks = make_network(device=self.device), make_network(device=self.device)
-        return Loss(*networks, self.support, settings.double, self.seed)
+        network, target = make_network(device=self.device), make_network(device=self.device)
+        acting = network if self.device == "cpu" else make_network()
+        self.behaviour_policy = EpsilonGreedy(acting, self.support)
+        return Loss(network, target, self.support, settings.double, self.seed)
 
     def explore(self, timesteps: NDArray[np.int64]) -> NDArray[np.float64]:
         """ε at each of these steps; of a noisy network 1, since its noise explores."""

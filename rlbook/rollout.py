@@ -256,7 +256,9 @@ def make_envs(make_env: Callable[[], Any], seed: int, numbers: list[int]) -> Any
     seeds = [int(stream_key(seed, ENVIRONMENT, number)) for number in numbers]
     if hasattr(make_env, "batch"):
         return make_env.batch(seeds)
-    found = compiled_world(make_env())
+    env = make_env()
+    found = compiled_world(env)
+    env.close()
     if found is None:
         return EnvList(make_env, seeds)
     return WorldBatch(*found, seeds)

@@ -1,25 +1,24 @@
 """The agent around a table: it sends workers out to learn and puts together what they bring.
 
 What `QLearning`, `Sarsa` and `MonteCarlo` have in common. Each of them says which `Method` its
-workers run; everything else, from `learn` to `save`, is here.
+workers run. Everything else is here, or, where it is the same for every agent, in `rlbook.agent`.
 """
 
 from __future__ import annotations
 
-import os
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
-from rlbook import backends, saving, schedules
-from rlbook.arguments import check_names, check_number, check_whole
-from rlbook.environment import EnvSource, env_id, env_maker, numbered_spaces
-from rlbook.history import History, Stopwatch
+from rlbook import backends, schedules
+from rlbook.agent import Agent, Arrays
+from rlbook.arguments import check_number, check_whole
+from rlbook.environment import EnvSource, numbered_spaces
+from rlbook.history import Stopwatch
 from rlbook.schedules import Schedule
 from rlbook.shared_table import learn_asynchronously
 from rlbook.tabular import Learned, Learner, Method, Table, Work, epsilon_greedy, merge
@@ -76,7 +75,7 @@ class TableHyperparameters:
         object.__setattr__(self, name, value)  # a float, not float32, nor int
 
 
-class TableAgent(ABC):
+class TableAgent(Agent):
     """An agent with a table of action values, on any backend, with the same numbers on each.
 
     Every environment has its own random streams and learns on its own copy of the table; after each
@@ -108,7 +107,6 @@ class TableAgent(ABC):
     """
 
     Hyperparameters: ClassVar[type[TableHyperparameters]]
-    settings: Any
 
     def __init__(
         self,
@@ -121,14 +119,7 @@ class TableAgent(ABC):
         asynchronous: bool = False,
         **hyperparameters: Any,
     ) -> None:
-        check_whole("seed", seed, 0)
-        check_whole("num_envs", num_envs, 1)
-        check_whole("workers", workers, 1, num_envs)
-        check_names(type(self).__name__, hyperparameters, self.Hyperparameters)
-        self.settings = self.Hyperparameters(**hyperparameters)
-        self.seed, self.num_envs, self.workers = int(seed), int(num_envs), int(workers)
-        self.asynchronous = bool(asynchronous)
-        self.env_id, self.make_env = env_id(env), env_maker(env)
+        super().__init__(env, seed, num_envs, workers, asynchronous, hyperparameters)
         observations, actions = numbered_spaces(self.make_env(), type(self).__name__)
         self._number, self.num_states, self.num_actions = (
             observations.number,
@@ -145,10 +136,6 @@ class TableAgent(ABC):
         if self.asynchronous:
             self._check_asynchronous()
         self.backend = backends.get(backend)
-        self.timesteps = 0
-        self.history = History()
-        self._states: list[Any] = [None] * self.num_envs
-        self._predictions = 0
 
     @abstractmethod
     def _method(self) -> Method:
@@ -163,44 +150,11 @@ class TableAgent(ABC):
         """(S, A) float64, the action values."""
         return self._table
 
-    def learn(
-        self,
-        total_timesteps: int,
-        *,
-        progress: bool | None = None,
-        callback: Callable[[Self], Any] | None = None,
-    ) -> History:
-        """Take `total_timesteps` more steps, rounded up to a multiple of `num_envs`.
-
-        Where it is interrupted, completed rounds count, and the next call goes on from there.
-
-        Args:
-            progress: show a bar; by default, only where a person watches a terminal.
-            callback: called with the agent after every round.
-
-        Returns:
-            The history of this and all earlier calls.
-        """
-        check_whole("total_timesteps", total_timesteps, 1)
-        steps = -(-int(total_timesteps) // self.num_envs)
-        watch = Stopwatch()
-        quiet = None if progress is None else not progress
-        with tqdm(total=steps * self.num_envs, unit=" steps", disable=quiet) as bar:
-
-            def after_round(taken: int) -> None:
-                bar.update(taken)
-                if callback is not None:
-                    callback(self)
-
-            try:
-                if self.asynchronous:
-                    learn_asynchronously(self, steps, watch, after_round)
-                else:
-                    self._learn_in_rounds(steps, watch, after_round)
-            finally:
-                watch.lap("communicating")
-                self.history.add_timing(watch.seconds)
-        return self.history
+    def _learn(self, steps: int, watch: Stopwatch, after_round: Callable[[int], None]) -> None:
+        if self.asynchronous:
+            learn_asynchronously(self, steps, watch, after_round)
+        else:
+            self._learn_in_rounds(steps, watch, after_round)
 
     def _learn_in_rounds(
         self, left: int, watch: Stopwatch, after_round: Callable[[int], None]
@@ -225,12 +179,11 @@ class TableAgent(ABC):
             group.close()
 
     def launch(self, worker: Callable[..., Any]) -> backends.Group:
-        """Workers that share the environments as evenly as can be."""
-        shares = [part.tolist() for part in np.array_split(np.arange(self.num_envs), self.workers)]
+        """Workers that share the environments."""
         return self.backend.launch(
             worker,
             self.workers,
-            shares,
+            self.shares(),
             self.make_env,
             self.seed,
             self._method(),
@@ -324,69 +277,23 @@ class TableAgent(ABC):
             self._sorted_states, self._sorting = self.states, np.argsort(self.states)  # type: ignore[arg-type]
         return self._sorting
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write all that `load` needs to go on as if nothing had happened. Holds no code."""
-        settings = {name: schedules.to_plain(value) for name, value in vars(self.settings).items()}
-        header = {
-            "env": self.env_id,
-            "seed": self.seed,
-            "num_envs": self.num_envs,
-            "asynchronous": self.asynchronous,
-            "settings": settings,
-            "timesteps": self.timesteps,
-            "predictions": self._predictions,
-            "states": self._states,
-        }
-        arrays = {"q": self._table, "counts": self._counts, **self.history.to_arrays()}
-        if self.states is not None:
-            arrays["states"] = self.states
-        saving.save(path, type(self).__name__, header, arrays)
+    def _to_arrays(self) -> Arrays:
+        arrays = {"q": self._table, "counts": self._counts}
+        return arrays if self.states is None else {**arrays, "states": self.states}
 
     @classmethod
-    def load(
-        cls,
-        path: str | os.PathLike[str],
-        *,
-        env: EnvSource | None = None,
-        backend: str | backends.Backend = "local",
-        workers: int = 1,
-    ) -> Self:
-        """The agent that was saved. Which backend and how many workers may differ from then.
+    def _parse(cls, arrays: Arrays) -> tuple[Table, NDArray[np.int64], Any]:
+        table, counts = arrays["q"].astype(np.float64), arrays["counts"].astype(np.int64)
+        if table.shape != counts.shape:
+            raise ValueError("a count is missing, or one too many")
+        return table, counts, arrays.get("states")
 
-        Args:
-            env: needed where the agent was given a function, which a file can't hold.
-
-        Raises:
-            ValueError: not such a file, or one that is damaged.
-        """
-        header, arrays = saving.load(path, cls.__name__)
-        try:
-            source = header["env"] if env is None else env
-            plain = header["settings"]
-            settings = {name: schedules.from_plain(value) for name, value in plain.items()}
-            options = {name: header[name] for name in ("seed", "num_envs", "asynchronous")}
-            timesteps, predictions = int(header["timesteps"]), int(header["predictions"])
-            states, history = list(header["states"]), History.from_arrays(arrays)
-            table, counts = arrays["q"].astype(np.float64), arrays["counts"].astype(np.int64)
-            cls.Hyperparameters(**settings)
-            if len(states) != options["num_envs"]:
-                raise ValueError(f"{len(states)} states of {options['num_envs']} environments")
-            if table.shape != counts.shape:
-                raise ValueError("a count is missing, or one too many")
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise saving.damaged(path) from error
-        # Of an id such as "module:Name-v0", Gymnasium imports the module: only if a person says so.
-        if source is None or (env is None and ":" in str(source)):
-            raise ValueError(f"{path} does not say how to make its environment: give env=")
-        agent = cls(source, backend=backend, workers=workers, **options, **settings)
-        met = arrays.get("states")
-        fits = (met is None) == (agent.states is None) and table.shape[1:] == agent._table.shape[1:]
-        if not fits or len(table) != (agent.num_states if met is None else len(met)):
-            raise ValueError(f"{path} holds a table of another environment: {table.shape}")
-        agent._table, agent._counts, agent.states = table, counts, met
-        agent.history, agent._states = history, states
-        agent.timesteps, agent._predictions = timesteps, predictions
-        return agent
+    def _take(self, learned: tuple[Table, NDArray[np.int64], Any]) -> None:
+        table, counts, met = learned
+        fits = (met is None) == (self.states is None) and table.shape[1:] == self._table.shape[1:]
+        if not fits or len(table) != (self.num_states if met is None else len(met)):
+            raise ValueError(f"holds a table of another environment: {table.shape}")
+        self._table, self._counts, self.states = table, counts, met
 
     def _check_asynchronous(self) -> None:
         """Raise a ValueError where learners cannot share one table."""

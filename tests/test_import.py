@@ -57,7 +57,7 @@ def importers(package):
 
 def test_the_imports_of_a_module_are_found():
     assert "numba" in imports("rlbook_envs.compiled", at_start=True)
-    assert {"rlbook.backends", "rlbook.saving"} <= imports("rlbook.table_agent", at_start=True)
+    assert {"rlbook.backends", "rlbook.saving"} <= imports("rlbook.agent", at_start=True)
     assert "pandas" in imports("rlbook.history") - imports("rlbook.history", at_start=True)
     assert len(MODULES) > 15
 

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from rlbook_envs.chance import choice, random_bits
 from rlbook_envs.compiled import rule
 from rlbook_envs.scene import Scene
-from rlbook_envs.world import World, WorldEnv, WorldVectorEnv
+from rlbook_envs.world import World, makers
 
 STICK, HIT = 0, 1
 CARDS = (1 / 13,) * 9 + (4 / 13,)  # of an ace, 2, …, 9, and of anything that counts 10
@@ -204,23 +204,8 @@ def blackjack(natural_wins: bool = True) -> World:
     return World("Blackjack", table, reset, step, NUM_STATES, ("stick", "hit"), text, picture)
 
 
-def make_env(render_mode: str | None = None, **options: Any) -> WorldEnv:
-    """The environment behind `gymnasium.make("rlbook/Blackjack-v0", …)`."""
-    return WorldEnv(blackjack(**options), render_mode=render_mode)
-
-
-def make_vector_env(
-    num_envs: int = 1,
-    max_episode_steps: int | None = None,
-    autoreset_mode: str = "NextStep",
-    copy: bool = True,
-    render_mode: str | None = None,
-    **options: Any,
-) -> WorldVectorEnv:
-    """The environment behind `gymnasium.make_vec("rlbook/Blackjack-v0", num_envs=…)`."""
-    return WorldVectorEnv(
-        blackjack(**options), num_envs, max_episode_steps, autoreset_mode, copy, render_mode
-    )
+# Behind `gymnasium.make("rlbook/Blackjack-v0", …)` and `gymnasium.make_vec`.
+make_env, make_vector_env = makers(blackjack)
 
 
 def text(table: Table, state: int) -> str:

@@ -30,7 +30,7 @@ from rlbook_envs.chance import random_bits, uniform
 from rlbook_envs.compiled import rule
 from rlbook_envs.scene import Scene
 from rlbook_envs.trigonometry import cos, sin
-from rlbook_envs.world import World, WorldEnv, WorldVectorEnv
+from rlbook_envs.world import World, makers
 
 LEFT, RIGHT = 0, 1
 X_LIMIT = 2.4  # metres to either side
@@ -144,23 +144,8 @@ def cart_pole(**constants: float) -> World:
     )
 
 
-def make_env(render_mode: str | None = None, **constants: float) -> WorldEnv:
-    """The environment behind `gymnasium.make("rlbook/CartPole-v0", …)`."""
-    return WorldEnv(cart_pole(**constants), render_mode=render_mode)
-
-
-def make_vector_env(
-    num_envs: int = 1,
-    max_episode_steps: int | None = None,
-    autoreset_mode: str = "NextStep",
-    copy: bool = True,
-    render_mode: str | None = None,
-    **constants: float,
-) -> WorldVectorEnv:
-    """The environment behind `gymnasium.make_vec("rlbook/CartPole-v0", num_envs=…)`."""
-    return WorldVectorEnv(
-        cart_pole(**constants), num_envs, max_episode_steps, autoreset_mode, copy, render_mode
-    )
+# Behind `gymnasium.make("rlbook/CartPole-v0", …)` and `gymnasium.make_vec`.
+make_env, make_vector_env = makers(cart_pole)
 
 
 def text(pole: Pole, state: NDArray[np.float64]) -> str:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from rlbook_envs.chance import choice
 from rlbook_envs.compiled import rule
 from rlbook_envs.scene import Scene
-from rlbook_envs.world import World, WorldEnv, WorldVectorEnv
+from rlbook_envs.world import World, makers
 
 UP, RIGHT, DOWN, LEFT = 0, 1, 2, 3
 THIRDS = (1 / 3, 1 / 3, 1 / 3)
@@ -83,23 +83,8 @@ def cliff_walking(shape: tuple[int, int] = (4, 12), is_slippery: bool = False) -
     return World("CliffWalking", cliff, reset, step, rows * columns, actions, text, picture)
 
 
-def make_env(render_mode: str | None = None, **options: Any) -> WorldEnv:
-    """The environment behind `gymnasium.make("rlbook/CliffWalking-v0", …)`."""
-    return WorldEnv(cliff_walking(**options), render_mode=render_mode)
-
-
-def make_vector_env(
-    num_envs: int = 1,
-    max_episode_steps: int | None = None,
-    autoreset_mode: str = "NextStep",
-    copy: bool = True,
-    render_mode: str | None = None,
-    **options: Any,
-) -> WorldVectorEnv:
-    """The environment behind `gymnasium.make_vec("rlbook/CliffWalking-v0", num_envs=…)`."""
-    return WorldVectorEnv(
-        cliff_walking(**options), num_envs, max_episode_steps, autoreset_mode, copy, render_mode
-    )
+# Behind `gymnasium.make("rlbook/CliffWalking-v0", …)` and `gymnasium.make_vec`.
+make_env, make_vector_env = makers(cliff_walking)
 
 
 def text(cliff: Cliff, state: int) -> str:

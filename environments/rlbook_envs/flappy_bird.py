@@ -86,7 +86,7 @@ from numpy.typing import NDArray
 from rlbook_envs.chance import random_bits, uniform
 from rlbook_envs.compiled import rule
 from rlbook_envs.scene import Colour, Point, Scene
-from rlbook_envs.world import World, WorldEnv, WorldVectorEnv
+from rlbook_envs.world import World, makers
 
 WAIT, FLAP = 0, 1
 
@@ -294,23 +294,8 @@ def flappy_bird(observation: str = "features", pipe_gap: int = 100) -> World:
     )
 
 
-def make_env(render_mode: str | None = None, **options: Any) -> WorldEnv:
-    """The environment behind `gymnasium.make("rlbook/FlappyBird-v0", …)`."""
-    return WorldEnv(flappy_bird(**options), render_mode=render_mode)
-
-
-def make_vector_env(
-    num_envs: int = 1,
-    max_episode_steps: int | None = None,
-    autoreset_mode: str = "NextStep",
-    copy: bool = True,
-    render_mode: str | None = None,
-    **options: Any,
-) -> WorldVectorEnv:
-    """The environment behind `gymnasium.make_vec("rlbook/FlappyBird-v0", num_envs=…)`."""
-    return WorldVectorEnv(
-        flappy_bird(**options), num_envs, max_episode_steps, autoreset_mode, copy, render_mode
-    )
+# Behind `gymnasium.make("rlbook/FlappyBird-v0", …)` and `gymnasium.make_vec`.
+make_env, make_vector_env = makers(flappy_bird)
 
 
 def scripted_action(features: NDArray[np.float32]) -> NDArray[np.int64]:

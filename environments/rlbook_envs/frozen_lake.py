@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from rlbook_envs import drawing
 from rlbook_envs.chance import choice
 from rlbook_envs.compiled import rule
-from rlbook_envs.world import World, WorldEnv, WorldVectorEnv
+from rlbook_envs.world import World, makers
 
 LEFT, DOWN, RIGHT, UP = 0, 1, 2, 3
 START, FROZEN, HOLE, GOAL = 0, 1, 2, 3
@@ -168,23 +168,8 @@ def frozen_lake(
     return World("FrozenLake", lake, reset, step, tiles.size, actions, text, picture)
 
 
-def make_env(render_mode: str | None = None, **options: Any) -> WorldEnv:
-    """The environment behind `gymnasium.make("rlbook/FrozenLake-v0", …)`."""
-    return WorldEnv(frozen_lake(**options), render_mode=render_mode)
-
-
-def make_vector_env(
-    num_envs: int = 1,
-    max_episode_steps: int | None = None,
-    autoreset_mode: str = "NextStep",
-    copy: bool = True,
-    render_mode: str | None = None,
-    **options: Any,
-) -> WorldVectorEnv:
-    """The environment behind `gymnasium.make_vec("rlbook/FrozenLake-v0", num_envs=…)`."""
-    return WorldVectorEnv(
-        frozen_lake(**options), num_envs, max_episode_steps, autoreset_mode, copy, render_mode
-    )
+# Behind `gymnasium.make("rlbook/FrozenLake-v0", …)` and `gymnasium.make_vec`.
+make_env, make_vector_env = makers(frozen_lake)
 
 
 def _read_map(map_name: str, desc: Sequence[str] | None) -> NDArray[np.uint8]:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from rlbook_envs.chance import choice
 from rlbook_envs.compiled import rule
 from rlbook_envs.scene import Scene
-from rlbook_envs.world import World, WorldEnv, WorldVectorEnv
+from rlbook_envs.world import World, makers
 
 
 class Walk(NamedTuple):
@@ -74,23 +74,8 @@ def random_walk(num_states: int = 5, left_reward: float = 0.0, right_reward: flo
     return World("RandomWalk", walk, reset, step, walk.num_states + 2, ("walk",), text, picture)
 
 
-def make_env(render_mode: str | None = None, **options: Any) -> WorldEnv:
-    """The environment behind `gymnasium.make("rlbook/RandomWalk-v0", …)`."""
-    return WorldEnv(random_walk(**options), render_mode=render_mode)
-
-
-def make_vector_env(
-    num_envs: int = 1,
-    max_episode_steps: int | None = None,
-    autoreset_mode: str = "NextStep",
-    copy: bool = True,
-    render_mode: str | None = None,
-    **options: Any,
-) -> WorldVectorEnv:
-    """The environment behind `gymnasium.make_vec("rlbook/RandomWalk-v0", num_envs=…)`."""
-    return WorldVectorEnv(
-        random_walk(**options), num_envs, max_episode_steps, autoreset_mode, copy, render_mode
-    )
+# Behind `gymnasium.make("rlbook/RandomWalk-v0", …)` and `gymnasium.make_vec`.
+make_env, make_vector_env = makers(random_walk)
 
 
 def text(walk: Walk, state: int) -> str:

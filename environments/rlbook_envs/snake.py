@@ -42,7 +42,7 @@ from numpy.typing import NDArray
 from rlbook_envs.chance import random_bits, uniform
 from rlbook_envs.compiled import rule
 from rlbook_envs.scene import Scene
-from rlbook_envs.world import World, WorldEnv, WorldVectorEnv, store_cells
+from rlbook_envs.world import World, makers, store_cells
 
 LEFT, DOWN, RIGHT, UP = 0, 1, 2, 3
 FREE, APPLE = 0, -1
@@ -262,23 +262,8 @@ def snake(size: int = 10, observation: str = "ages") -> World:
     )
 
 
-def make_env(render_mode: str | None = None, **options: Any) -> WorldEnv:
-    """The environment behind `gymnasium.make("rlbook/Snake-v0", …)`."""
-    return WorldEnv(snake(**options), render_mode=render_mode)
-
-
-def make_vector_env(
-    num_envs: int = 1,
-    max_episode_steps: int | None = None,
-    autoreset_mode: str = "NextStep",
-    copy: bool = True,
-    render_mode: str | None = None,
-    **options: Any,
-) -> WorldVectorEnv:
-    """The environment behind `gymnasium.make_vec("rlbook/Snake-v0", num_envs=…)`."""
-    return WorldVectorEnv(
-        snake(**options), num_envs, max_episode_steps, autoreset_mode, copy, render_mode
-    )
+# Behind `gymnasium.make("rlbook/Snake-v0", …)` and `gymnasium.make_vec`.
+make_env, make_vector_env = makers(snake)
 
 
 def text(game: Game, state: Cells) -> str:

@@ -448,6 +448,33 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv):  # type: ignore[type-arg]
         return array.copy() if self._copy else array
 
 
+def makers(
+    make_world: Callable[..., World],
+) -> tuple[Callable[..., WorldEnv], Callable[..., WorldVectorEnv]]:
+    """What is behind `gymnasium.make` and `gymnasium.make_vec` for the worlds of a function.
+
+    Both pass on to `make_world` what they do not know.
+    """
+
+    def make_env(render_mode: str | None = None, **options: Any) -> WorldEnv:
+        """One environment: see `WorldEnv`, and, for options, the function that makes the world."""
+        return WorldEnv(make_world(**options), render_mode=render_mode)
+
+    def make_vector_env(
+        num_envs: int = 1,
+        max_episode_steps: int | None = None,
+        autoreset_mode: str = "NextStep",
+        copy: bool = True,
+        render_mode: str | None = None,
+        **options: Any,
+    ) -> WorldVectorEnv:
+        """Several: see `WorldVectorEnv`, and, for options, the function that makes the world."""
+        world = make_world(**options)
+        return WorldVectorEnv(world, num_envs, max_episode_steps, autoreset_mode, copy, render_mode)
+
+    return make_env, make_vector_env
+
+
 def _flattened(observations: NDArray[Any]) -> NDArray[Any]:
     """The same memory with one axis for all of an observation, if it is an array."""
     if observations.ndim == 1:

@@ -1,5 +1,6 @@
 """What an engine started goes with the script or kernel that started it: Ctrl-C, and SIGKILL."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from processes import running
 
 from rlbook.backends.slots import own_directory
 
@@ -47,21 +49,18 @@ def driver(engine, tmp_path):
     assert len(started) >= 2
     yield process, started
     for left in started:
-        if left.is_running():
+        with contextlib.suppress(psutil.NoSuchProcess):
             left.kill()
     process.kill()
     process.communicate()
 
 
 def left_after(seconds, processes):
-    """Which of the processes still run then. (A zombie has ended, and nobody has asked how.)"""
+    """Which of the processes still run then."""
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        running = [each for each in processes if each.is_running()]
-        if all(each.status() == psutil.STATUS_ZOMBIE for each in running):
-            return []
+    while (left := running(processes)) and time.monotonic() < deadline:
         time.sleep(0.1)
-    return running
+    return left
 
 
 def directories(pid):
@@ -85,10 +84,10 @@ def test_ctrl_c_ends_a_script_and_all_that_it_started(driver):
 def test_when_the_driver_is_killed_nothing_outlives_it_for_long(driver, engine):
     process, started = driver
     # Ray's own watchers look up only now and then, and end within a minute.
-    watchers = [each for each in started if each.name().endswith("Agent")]
+    watchers = [each["pid"] for each in running(started) if each["name"].endswith("Agent")]
     process.kill()
     process.communicate()
-    assert left_after(10, set(started) - set(watchers)) == []
+    assert left_after(10, [each for each in started if each.pid not in watchers]) == []
     for place in {found.parent for found in directories(process.pid)}:
         own_directory(str(place)).cleanup()  # as the next start does
     assert directories(process.pid) == []
@@ -124,9 +123,9 @@ def test_a_notebook_cell_that_is_interrupted_does_the_next_no_harm(kernel, engin
     )
     assert other == {"other": "[1]", "one": "[1]"}
     left = {"ray": [], "spark": ["java"]}[engine]  # which serves the next Spark of this process
+    served = [each["pid"] for each in running(started) if each["name"] in left]
     assert kernel.run("backend.close()") == {}
-    others = [each for each in started if not each.is_running() or each.name() not in left]
-    assert left_after(10, others) == []
+    assert left_after(10, [each for each in started if each.pid not in served]) == []
     assert directories(pid) == []
 
 
@@ -135,12 +134,12 @@ def test_a_kernel_restarted_in_the_midst_of_a_call_leaves_nothing(kernel, engine
     pid = int(kernel.run(CELL.format(engine), pid="os.getpid()")["pid"])
     started = psutil.Process(pid).children(recursive=True)
     assert len(started) >= 2
-    watchers = [each for each in started if each.name().endswith("Agent")]
+    watchers = [each["pid"] for each in running(started) if each["name"].endswith("Agent")]
     kernel.start("group.call('next', 10_000)")
     time.sleep(1)
     kernel.restart(now=True)
     kernel.ready()
-    assert left_after(10, set(started) - set(watchers)) == []
+    assert left_after(10, [each for each in started if each.pid not in watchers]) == []
     assert kernel.run(CELL.format(engine), fresh="group.call('next')") == {"fresh": "[1, 1]"}
     assert directories(pid) == []  # the start has swept them
     assert kernel.run("backend.close()") == {}

@@ -20,6 +20,7 @@ import cloudpickle
 import numpy as np
 import psutil
 import pytest
+from processes import running
 
 from benchmarks import clusters
 from rlbook.backends import Backend, Ref
@@ -329,10 +330,9 @@ def test_workers_with_two_threads_each(backend: Backend):
 # Who can reach it.
 
 
-def ours():
+def ours(*facts):
     """This process and all that it started, or that Ray did, and that has not ended."""
-    found = [psutil.Process(), *psutil.Process().children(recursive=True)]
-    return [each for each in found if each.status() != psutil.STATUS_ZOMBIE]
+    return running([psutil.Process(), *psutil.Process().children(recursive=True)], *facts)
 
 
 @on_ray
@@ -340,8 +340,8 @@ def test_nothing_listens_beyond_this_machine(backend: Backend):
     group = backend.launch(Counter, 1)
     addresses = [
         connection.laddr.ip
-        for process in ours()
-        for connection in process.net_connections("inet")
+        for process in ours("net_connections")
+        for connection in process["net_connections"]
         if connection.status in (psutil.CONN_LISTEN, psutil.CONN_NONE)
     ]
     assert len(addresses) >= 5  # the driver, the GCS, the raylet, its agents, the worker
@@ -351,15 +351,14 @@ def test_nothing_listens_beyond_this_machine(backend: Backend):
 
 @on_ray
 def test_the_token_is_in_one_file_that_only_we_can_read(backend: Backend):
-    (raylet,) = [process for process in ours() if process.name() == "raylet"]
-    variables = raylet.environ()
+    (variables,) = [each["environ"] for each in ours("environ") if each["name"] == "raylet"]
     assert variables["RAY_AUTH_MODE"] == "token"
     path = Path(variables["RAY_AUTH_TOKEN_PATH"])
     assert path.stat().st_mode & 0o777 == 0o600 and path.parent.stat().st_mode & 0o777 == 0o700
     token = path.read_text()
     assert len(token) == 64
-    for process in ours():
-        assert token not in " ".join(process.cmdline())
+    for process in ours("cmdline"):
+        assert token not in " ".join(process["cmdline"])
     for other in path.parent.rglob("*"):
         assert other == path or not other.is_file() or token.encode() not in other.read_bytes()
     assert "RAY_AUTH_MODE" not in os.environ  # the user's environment is as it was
@@ -377,8 +376,8 @@ print(GcsClient(address=sys.argv[1]).internal_kv_keys(b"", None, timeout=20))
 def test_only_who_has_the_token_gets_in(backend: Backend):
     import ray
 
-    (raylet,) = [process for process in ours() if process.name() == "raylet"]
-    right = {name: raylet.environ()[name] for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH")}
+    (variables,) = [each["environ"] for each in ours("environ") if each["name"] == "raylet"]
+    right = {name: variables[name] for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH")}
 
     def knock(**variables):
         return subprocess.run(
