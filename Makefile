@@ -37,8 +37,9 @@ endif
 book: $(READY) ## run every chapter and write executed copies and HTML; ARGS="--only 03 --in-place"
 	$(PY) book/build.py $(ARGS)
 
-book-data: $(READY) ## measure again what takes too long for a chapter; needs 8 GB and a quiet machine
-	$(PY) book/make_data.py $(ARGS)
+book-data: $(READY) ## measure again what chapters draw and have no time for: an hour, 8 GB, a quiet machine
+	$(PY) book/measure_transport.py
+	$(PY) book/measure_ablation.py
 
 bench: $(BENCH_READY) ## measure ours beside its peers in one run; ARGS reaches the benchmarks
 	$(BENCH_PY) -m benchmarks $(ARGS)

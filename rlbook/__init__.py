@@ -37,6 +37,7 @@ ALGORITHMS = {
 _MODULES = (
     "backends",
     "check",
+    "comparison",
     "dqn",
     "dynamic_programming",
     "monte_carlo",
@@ -54,6 +55,7 @@ _MODULES = (
 if TYPE_CHECKING:
     from rlbook import backends as backends
     from rlbook import check as check
+    from rlbook import comparison as comparison
     from rlbook import dqn as dqn
     from rlbook import dynamic_programming as dynamic_programming
     from rlbook import monte_carlo as monte_carlo

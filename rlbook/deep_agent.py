@@ -44,6 +44,8 @@ class DeepHyperparameters:
         adam_epsilon: what Adam adds to its denominators (1e-8 there; 1.5e-4 in Rainbow).
         gamma: discount γ per step, in [0, 1].
         hidden: units of each hidden layer, from the input on.
+        channels: of each 3 x 3 convolution over a board; () for none, and a board is laid flat.
+            (Frames have the convolutions of the Atari papers, unless `channels` is empty.)
         max_grad_norm: length that a gradient has at most, from 1e-12.
         rollout_steps: steps that each environment takes before what it did is learned from.
         gradient_parts: into how many parts a batch is cut, whose gradients are added up. More than
@@ -55,6 +57,7 @@ class DeepHyperparameters:
     adam_epsilon: float = 1e-8
     gamma: float = 0.99
     hidden: tuple[int, ...] = (128, 128)
+    channels: tuple[int, ...] = (32, 32)
     max_grad_norm: float = 10.0
     rollout_steps: int = 8
     gradient_parts: int = 1
@@ -72,11 +75,13 @@ class DeepHyperparameters:
         self._set("gamma", check_number("gamma", self.gamma, 0, 1))
         for name in ("rollout_steps", "gradient_parts", "push_every"):
             check_whole(name, getattr(self, name), 1)
-        if not isinstance(self.hidden, (tuple, list)) or not self.hidden:
-            raise ValueError(f"hidden={self.hidden!r} is not allowed: a tuple such as (64, 64)")
-        for i, width in enumerate(self.hidden):
-            check_whole(f"hidden[{i}]", width, 1)
-        self._set("hidden", tuple(map(int, self.hidden)))
+        for name in ("hidden", "channels"):
+            widths = getattr(self, name)
+            if not isinstance(widths, (tuple, list)) or not (widths or name == "channels"):
+                raise ValueError(f"{name}={widths!r} is not allowed: a tuple such as (64, 64)")
+            for i, width in enumerate(widths):
+                check_whole(f"{name}[{i}]", width, 1)
+            self._set(name, tuple(map(int, widths)))
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
@@ -153,7 +158,8 @@ class DeepAgent(Agent):
         self.observations = observations_of(made)
         self.num_actions = discrete_actions(made, type(self).__name__)
         made.close()
-        self.device = torch_device(device, len(self.observations.shape) > 1)
+        pictures = len(self.observations.shape) > 1 and len(self.settings.channels) > 0
+        self.device = torch_device(device, pictures)
         self.backend = backends.get(backend)
         self.loss = self.build()
         self.optimiser = self.loss.network.optimiser(self.settings.adam_epsilon)

@@ -243,9 +243,9 @@ class DQN(DeepAgent):
         heads = {"dueling": settings.dueling, "noisy": settings.noisy}
         self.support = settings.support()
         make_network = partial(
-            q_network, observations, self.num_actions, settings.hidden, **heads,
+            q_network, observations, self.num_actions, settings.hidden, settings.channels, **heads,
             num_atoms=len(self.support), seed=self.seed,
-            torch=needs_torch(observations, **heads, device=self.device),
+            torch=needs_torch(observations, settings.channels, **heads, device=self.device),
         )  # fmt: skip
         self.replay = Replay(
             settings.replay_capacity, self.num_envs, observations.frame_shape, observations.dtype,

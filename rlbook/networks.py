@@ -68,7 +68,7 @@ class Dense:
         sizes: units of each layer, from the input to the output.
         seed: of the first weights, uniform within 1 / sqrt(inputs), as torch has them.
         out_shape: of one output; by default, (sizes[-1],).
-        scale: what inputs are divided by.
+        observations: how observations become vectors; by default, they are laid flat.
     """
 
     noise_size = 0
@@ -78,9 +78,10 @@ class Dense:
         sizes: Sequence[int],
         seed: int,
         out_shape: tuple[int, ...] | None = None,
-        scale: float = 1.0,
+        observations: Observations | None = None,
     ) -> None:
-        self.shapes, self.scale = list(pairwise(sizes)), np.float32(scale)
+        self.shapes = list(pairwise(sizes))
+        self.observations = observations or Observations((sizes[0],))
         self.out_shape = out_shape or (sizes[-1],)
         self.weights = np.empty(
             sum((inputs + 1) * units for inputs, units in self.shapes), np.float32
@@ -138,9 +139,7 @@ class Dense:
 
     def _forward(self, obs: NDArray[Any]) -> list[Floats]:
         """What goes into each layer, and what comes out of the last."""
-        x = obs.reshape(len(obs), -1).astype(np.float32, copy=False)
-        if self.scale != 1:
-            x = x / self.scale
+        x = self.observations.as_vectors(obs)
         found = [x]
         *hidden, last = self.layers(self.weights)
         for weight, bias in hidden:
@@ -161,6 +160,7 @@ def q_network(
     observations: Observations,
     num_actions: int,
     hidden: Sequence[int],
+    channels: Sequence[int] = (),
     *,
     dueling: bool = False,
     noisy: bool = False,
@@ -175,6 +175,7 @@ def q_network(
         observations: what goes in.
         num_actions: A.
         hidden: units of each hidden layer.
+        channels: of each convolution over pictures; none for none.
         dueling: separate heads for the state's value and the actions' advantages.
         noisy: noise in the weights of the last two layers.
         num_atoms: K; 0 for values.
@@ -183,19 +184,24 @@ def q_network(
         device: where it computes.
     """
     out_shape = (num_actions, num_atoms) if num_atoms else (num_actions,)
-    if torch or needs_torch(observations, dueling, noisy, device):
+    if torch or needs_torch(observations, channels, dueling, noisy, device):
         from rlbook.torch_networks import QNetwork, TorchNetwork
 
-        heads = {"dueling": dueling, "noisy": noisy}
-        make = partial(QNetwork, observations, num_actions, hidden, num_atoms=num_atoms, **heads)
+        make = partial(
+            QNetwork, observations, num_actions, hidden, channels,
+            dueling=dueling, noisy=noisy, num_atoms=num_atoms,
+        )  # fmt: skip
         return TorchNetwork(make, seed, device)
-    sizes = (math.prod(observations.shape), *hidden, math.prod(out_shape))
-    return Dense(sizes, seed, out_shape, observations.scale)
+    sizes = (observations.num_inputs, *hidden, math.prod(out_shape))
+    return Dense(sizes, seed, out_shape, observations)
 
 
-def needs_torch(observations: Observations, dueling: bool, noisy: bool, device: str) -> bool:
+def needs_torch(
+    observations: Observations, channels: Sequence[int], dueling: bool, noisy: bool, device: str
+) -> bool:
     """Whether `Dense` will not do."""
-    return len(observations.shape) > 1 or dueling or noisy or device != "cpu"
+    convolutions = len(observations.shape) > 1 and len(channels) > 0
+    return convolutions or dueling or noisy or device != "cpu"
 
 
 def check_weights(weights: Floats, shape: tuple[int, ...]) -> None:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -57,6 +58,19 @@ class Observations(NamedTuple):
             return (numbers == np.arange(self.space.n)).astype(self.dtype)
         flat = [gymnasium.spaces.flatten(self.space, each) for each in observations]
         return np.asarray(flat, self.dtype)
+
+    @property
+    def num_inputs(self) -> int:
+        """How many numbers `as_vectors` makes of one observation."""
+        return math.prod(self.shape) * max(self.levels, 1)
+
+    def as_vectors(self, obs: NDArray[Any]) -> NDArray[np.float32]:
+        """(B, *shape) to (B, num_inputs): scaled, or of a board, one plane after the other."""
+        if self.levels:
+            kinds = np.arange(self.low, self.low + self.levels).reshape(-1, *[1] * len(self.shape))
+            obs = obs[:, None] == kinds
+        vectors = obs.reshape(len(obs), -1).astype(np.float32, copy=False)
+        return vectors if self.scale == 1 else vectors / np.float32(self.scale)
 
     def batch_of(self, obs: Any) -> tuple[NDArray[Any], bool]:
         """One observation or several as an array (B, *shape), and whether it was one.

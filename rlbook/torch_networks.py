@@ -25,8 +25,6 @@ from rlbook.observations import Observations
 # Pictures whose shorter side has at least so many pixels get the network of the Atari papers.
 FRAME_PIXELS = 36
 
-BOARD_CHANNELS = (32, 32)
-
 ADAM_NAMES = ("exp_avg", "exp_avg_sq", "step")
 
 
@@ -61,26 +59,28 @@ class NoisyLinear(nn.Module):
 class Body(nn.Module):
     """From observations to features: layers for vectors, for boards, or for frames.
 
-    Boards keep their size through convolutions of 3 x 3, and each kind of cell has a plane. Frames
-    shrink through the three convolutions of Mnih et al., "Human-level control through deep
-    reinforcement learning", 2015.
+    Boards keep their size through convolutions of 3 x 3 with so many channels, and each kind of
+    cell has a plane. Frames shrink through the three convolutions of Mnih et al., "Human-level
+    control through deep reinforcement learning", 2015, whatever `channels` are, unless none.
     """
 
-    def __init__(self, observations: Observations, hidden: Sequence[int]) -> None:
+    def __init__(
+        self, observations: Observations, hidden: Sequence[int], channels: Sequence[int]
+    ) -> None:
         super().__init__()
         self.observations, shape = observations, observations.shape
         if len(shape) > 3:
             raise ValueError(f"observations of shape {shape} are not allowed: 3 axes at most")
         # A picture is (height, width), (channels, height, width) or (height, width, channels).
-        self.channels_last = len(shape) == 3 and shape[-1] < min(shape[:2])
+        last = len(shape) == 3 and shape[-1] < min(shape[:2])
+        self.channels_last = last and len(channels) > 0  # what is laid flat stays as it is
         self.layers = nn.Sequential()
-        size = math.prod(shape)
-        if len(shape) in (2, 3):
+        size = observations.num_inputs
+        if len(shape) in (2, 3) and channels:
             blank = self._as_input(torch.zeros(1, *shape))
-            channels, *sides = blank.shape[1:]
-            self.layers.extend(
-                (_frame_layers if min(sides) >= FRAME_PIXELS else _board_layers)(channels)
-            )
+            planes, *sides = blank.shape[1:]
+            frames = min(sides) >= FRAME_PIXELS
+            self.layers.extend(_frame_layers(planes) if frames else _board_layers(planes, channels))
             with torch.no_grad():
                 size = self.layers(blank).numel()
         self.layers.append(nn.Flatten())
@@ -107,18 +107,17 @@ class Body(nn.Module):
         return x.permute(0, 3, 1, 2) if self.channels_last else x
 
 
-def _board_layers(channels: int) -> list[nn.Module]:
-    sizes = (channels, *BOARD_CHANNELS)
+def _board_layers(planes: int, channels: Sequence[int]) -> list[nn.Module]:
     return [
         layer
-        for a, b in pairwise(sizes)
+        for a, b in pairwise((planes, *channels))
         for layer in (nn.Conv2d(a, b, kernel_size=3, padding=1), nn.ReLU())
     ]
 
 
-def _frame_layers(channels: int) -> list[nn.Module]:
+def _frame_layers(planes: int) -> list[nn.Module]:
     return [
-        nn.Conv2d(channels, 32, kernel_size=8, stride=4), nn.ReLU(),
+        nn.Conv2d(planes, 32, kernel_size=8, stride=4), nn.ReLU(),
         nn.Conv2d(32, 64, kernel_size=4, stride=2), nn.ReLU(),
         nn.Conv2d(64, 64, kernel_size=3, stride=1), nn.ReLU(),
     ]  # fmt: skip
@@ -148,6 +147,7 @@ class QNetwork(nn.Module):
         observations: what goes in.
         num_actions: A.
         hidden: units of each hidden layer; the last of them is part of the head.
+        channels: of each convolution over pictures; none for none.
         dueling: separate heads for the state's value and the actions' advantages, Q = V + A -
             mean(A) (Wang et al., "Dueling network architectures", 2016, equation 9).
         noisy: layers of the heads are `NoisyLinear`.
@@ -160,6 +160,7 @@ class QNetwork(nn.Module):
         observations: Observations,
         num_actions: int,
         hidden: Sequence[int],
+        channels: Sequence[int] = (),
         *,
         dueling: bool = False,
         noisy: bool = False,
@@ -168,7 +169,7 @@ class QNetwork(nn.Module):
         super().__init__()
         self.num_actions, self.num_atoms = num_actions, num_atoms
         atoms = max(num_atoms, 1)
-        self.body = Body(observations, hidden[:-1])
+        self.body = Body(observations, hidden[:-1], channels)
         sizes = (self.body.num_features, hidden[-1])
         self.advantage = Head(*sizes, num_actions * atoms, noisy)
         self.value = Head(*sizes, atoms, noisy) if dueling else None

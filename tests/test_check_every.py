@@ -7,6 +7,7 @@ import test_check
 import test_check_dqn
 import test_check_laptop_to_cluster
 import test_check_monte_carlo
+import test_check_rainbow
 import test_check_sarsa
 import test_check_snake
 import test_check_the_problem
@@ -22,6 +23,7 @@ CHAPTERS = (
     test_check_snake,
     test_check_laptop_to_cluster,
     test_check_dqn,
+    test_check_rainbow,
 )
 EXERCISES = {name: each for chapter in CHAPTERS for name, each in chapter.EXERCISES.items()}
 SOLUTIONS = {name: each for chapter in CHAPTERS for name, each in chapter.SOLUTIONS.items()}

@@ -13,7 +13,8 @@ from rlbook.shared_table import SharedTable, contribution
 from rlbook.tabular import Learned
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book"))  # a script
-import make_data
+import measure_transport
+import stored
 
 # Solutions, each written out as its definition.
 
@@ -234,28 +235,30 @@ def test_equation_5_7_updates_told_as_kept_and_added():
 
 
 def test_stored_results_are_of_the_code_as_it_stands():
-    found = make_data.load_results()
-    assert found["code"] == make_data.code_hash(), f"run `{make_data.COMMAND}`"
-    assert found["command"] == make_data.COMMAND
+    found = stored.load(measure_transport.RESULTS)
+    assert found["code"] == stored.code_hash(measure_transport.CODE), (
+        f"run `{measure_transport.COMMAND}`"
+    )
+    assert found["command"] == measure_transport.COMMAND
 
 
 def test_stored_results_hold_every_engine_and_route():
-    found = make_data.load_results()
-    assert found["sizes"] == list(make_data.SIZES) and max(found["sizes"]) == 2**30
-    assert set(found["seconds"]) == set(make_data.ENGINES)
+    found = stored.load(measure_transport.RESULTS)
+    assert found["sizes"] == list(measure_transport.SIZES) and max(found["sizes"]) == 2**30
+    assert set(found["seconds"]) == set(measure_transport.ENGINES)
     for engine, routes in found["seconds"].items():
-        assert set(routes) == set(make_data.ROUTES), engine
+        assert set(routes) == set(measure_transport.ROUTES), engine
         for route, seconds in routes.items():
-            assert len(seconds) == len(make_data.SIZES), (engine, route)
+            assert len(seconds) == len(measure_transport.SIZES), (engine, route)
             for size, value in zip(found["sizes"], seconds, strict=True):
                 said = found["refused"].get(f"{engine}, {route}, {size}")
                 assert (value is None) == (said is not None), (engine, route, size)
                 assert value is None or value > 0
     for half in ("serialise", "deserialise"):
-        assert len(found[half]) == len(make_data.SIZES) and min(found[half]) > 0
+        assert len(found[half]) == len(measure_transport.SIZES) and min(found[half]) > 0
 
 
 def test_the_hash_is_that_of_the_code_that_carries_arrays():
-    names = {path.name for path in make_data.CODE}
+    names = {path.name for path in measure_transport.CODE}
     assert {"__init__.py", "multiprocessing.py", "segments.py", "ray.py", "spark.py"} <= names
-    assert "make_data.py" in names
+    assert "measure_transport.py" in names

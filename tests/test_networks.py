@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from rlbook.networks import Dense, needs_torch, q_network
 from rlbook.observations import Observations
-from rlbook.torch_networks import BOARD_CHANNELS, QNetwork, TorchNetwork
+from rlbook.torch_networks import QNetwork, TorchNetwork
 
 VECTOR = Observations((5,))
 OPTIONS = [
@@ -31,9 +31,11 @@ def normal(*shape, seed=0):
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-def torch_network(observations=VECTOR, num_actions=3, hidden=(16, 8), seed=1, **options):
+def torch_network(
+    observations=VECTOR, num_actions=3, hidden=(16, 8), channels=(12, 10), seed=1, **options
+):
     return TorchNetwork(
-        lambda: QNetwork(observations, num_actions, hidden, **options), seed, device="cpu"
+        lambda: QNetwork(observations, num_actions, hidden, channels, **options), seed, "cpu"
     )
 
 
@@ -157,18 +159,20 @@ def test_the_noise_of_new_noisy_layers_is_as_fortunato_et_al_have_it():
 
 
 @pytest.mark.parametrize(
-    "shape, options, device, expected",
+    "shape, options, expected",
     [
-        ((4,), {}, "cpu", Dense),
-        ((4,), {"num_atoms": 5}, "cpu", Dense),
-        ((4, 4), {}, "cpu", TorchNetwork),
-        ((4,), {"dueling": True}, "cpu", TorchNetwork),
-        ((4,), {"noisy": True}, "cpu", TorchNetwork),
-        ((4,), {"torch": True}, "cpu", TorchNetwork),
+        ((4,), {}, Dense),
+        ((4,), {"channels": (8,)}, Dense),
+        ((4,), {"num_atoms": 5}, Dense),
+        ((4, 4), {}, Dense),
+        ((4, 4), {"channels": (8,)}, TorchNetwork),
+        ((4,), {"dueling": True}, TorchNetwork),
+        ((4,), {"noisy": True}, TorchNetwork),
+        ((4,), {"torch": True}, TorchNetwork),
     ],
 )
-def test_torch_is_used_where_numpy_will_not_do(shape, options, device, expected):
-    network = q_network(Observations(shape), 2, (8,), device=device, **options)
+def test_torch_is_used_where_numpy_will_not_do(shape, options, expected):
+    network = q_network(Observations(shape), 2, (8,), **options)
     assert type(network) is expected
     assert network(np.zeros((3, *shape), np.float32)).shape == (
         (3, 2, 5) if "num_atoms" in options else (3, 2)
@@ -176,8 +180,8 @@ def test_torch_is_used_where_numpy_will_not_do(shape, options, device, expected)
 
 
 def test_a_gpu_needs_torch():
-    assert needs_torch(VECTOR, dueling=False, noisy=False, device="cuda")
-    assert not needs_torch(VECTOR, dueling=False, noisy=False, device="cpu")
+    assert needs_torch(VECTOR, (), dueling=False, noisy=False, device="cuda")
+    assert not needs_torch(VECTOR, (), dueling=False, noisy=False, device="cpu")
 
 
 # Threads
@@ -282,6 +286,21 @@ def test_bytes_are_scaled_the_same_in_numpy_and_in_torch():
         np.testing.assert_allclose(of_bytes(obs), expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "told, low, high",
+    [
+        (Observations((4, 5), "int8", levels=4, low=-1), -1, 3),
+        (Observations((4, 5)), -1, 3),
+        (Observations((7, 8, 2), "uint8", scale=255.0), 0, 256),
+    ],
+)
+def test_a_board_that_is_laid_flat_is_the_same_in_numpy_and_in_torch(told, low, high):
+    flat, twin = (q_network(told, 3, (8,), seed=2, torch=torch_too) for torch_too in (False, True))
+    twin.set_weights(flat.get_weights())
+    obs = np.random.default_rng(0).integers(low, high, (6, *told.shape)).astype(told.dtype)
+    np.testing.assert_allclose(flat(obs), twin(obs), rtol=1e-4, atol=1e-6)
+
+
 # The options
 
 
@@ -376,7 +395,7 @@ def test_without_noise_the_means_decide():
 # Pictures
 
 
-BOARD = [*BOARD_CHANNELS]
+BOARD = [12, 10]
 
 
 @pytest.mark.parametrize(
@@ -396,7 +415,7 @@ BOARD = [*BOARD_CHANNELS]
 def test_boards_keep_their_size_and_frames_shrink_as_in_the_atari_papers(
     shape, channels, sides, filters
 ):
-    network = torch_network(Observations(shape), num_actions=2, hidden=(8,))
+    network = torch_network(Observations(shape), num_actions=2, hidden=(8,), channels=BOARD)
     body = network.module.body
     kernels = [tuple(p.shape) for name, p in body.named_parameters() if name.endswith("weight")]
     widths = [3] * len(filters) if filters is BOARD else [8, 4, 3]

@@ -21,6 +21,7 @@ WORLDS: tuple[tuple[str, str, dict[str, Any], int | None], ...] = (
     ("FrozenLake", "frozen_lake", {"map_name": "4x4"}, 100),
     ("FrozenLake8x8", "frozen_lake", {"map_name": "8x8"}, 200),
     ("Blackjack", "blackjack", {}, None),
+    ("DeepSea", "deep_sea", {}, None),
     ("Snake", "snake", {}, 1000),
     ("CartPole", "cart_pole", {}, 500),
     ("FlappyBird", "flappy_bird", {}, 10_000),

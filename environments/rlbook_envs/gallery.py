@@ -74,6 +74,11 @@ def flap(env: Any, obs: NDArray[np.float32]) -> int:
     return int(scripted_action(obs))
 
 
+def dive(env: Any, obs: int) -> int:
+    """To the treasure, always to the right."""
+    return int(env.world.params.rights[obs])
+
+
 def wait(env: Any, obs: Any) -> int:
     """There is only one thing to do."""
     return 0
@@ -86,6 +91,7 @@ PLAYED: dict[str, tuple[Callable[..., int], int, int]] = {
     "FrozenLake": (cross_the_lake, 2, 0),
     "FrozenLake8x8": (cross_the_lake, 4, 0),
     "Blackjack": (stick_on_17, 0, 0),
+    "DeepSea": (dive, 5, 0),
     "Snake": (eat, 90, 60),
     "CartPole": (balance, 25, 60),
     "FlappyBird": (flap, 120, 72),  # two pipes

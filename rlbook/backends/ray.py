@@ -242,6 +242,8 @@ class Ray(Backend):
         # workers than processors would wait for ever. And they spread over the machines.
         options: dict[str, Any] = {"max_restarts": 0, "scheduling_strategy": "SPREAD"}
         options |= {"num_cpus": resources.get("cpus", 0), "num_gpus": resources.get("gpus", 0)}
+        # Ray's list of all calls is for its dashboard. On a cluster somebody may look at it.
+        options["enable_task_events"] = not Ray._of_this_machine
         variables = threads(resources["threads"])
         if variables != ONE_THREAD:
             # A process of its own: one that has run tasks may have loaded numerical libraries.

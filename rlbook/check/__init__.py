@@ -18,6 +18,7 @@ from rlbook.check.exercise import Function
 from rlbook.check.laptop_to_cluster import EXERCISES as LAPTOP_TO_CLUSTER
 from rlbook.check.monte_carlo import EXERCISES as MONTE_CARLO
 from rlbook.check.q_learning import EXERCISES
+from rlbook.check.rainbow import EXERCISES as RAINBOW
 from rlbook.check.sarsa import EXERCISES as SARSA
 from rlbook.check.snake import EXERCISES as SNAKE
 from rlbook.check.the_problem import EXERCISES as THE_PROBLEM
@@ -609,3 +610,99 @@ def key_world(make_env: Function) -> None:
         CheckFailed: it does something else, or Gymnasium's `check_env` objects.
     """
     DQN["key_world"].check(make_env)
+
+
+def double_targets(function: Function) -> None:
+    """Check double Q-learning's targets (van Hasselt, Guez and Silver, AAAI 2016, equation 4).
+
+    Args:
+        function: `(rewards, terminated, online, target, gamma) -> targets`, float64 (B,), from
+            float64 (B,), bool (B,), and what the network and the target network say of the next
+            observations, float64 (B, A) each. The online network picks the next action, and the
+            target network says what it is worth. What follows a terminated step is worth 0.
+
+    Raises:
+        CheckFailed: it does something else.
+    """
+    RAINBOW["double_targets"].check(function)
+
+
+def importance_weights(function: Function) -> None:
+    """Check importance weights (Schaul et al., 2016, section 3.4).
+
+    Args:
+        function: `(priorities, drawn, alpha, beta) -> weights`, float64 (B,), from the priorities p
+            of all N rows of a memory, float64 (N,), all above 0, and the rows that were drawn,
+            int64 (B,), some perhaps twice. Row i is drawn with probability P(i), which is
+            p_i**alpha over the sum of all of these. Its weight is (N P(i))**-beta, over the largest
+            weight of the rows drawn.
+
+    Raises:
+        CheckFailed: it does something else.
+    """
+    RAINBOW["importance_weights"].check(function)
+
+
+def dueling_values(function: Function) -> None:
+    """Check action values out of two streams (Wang et al., 2016, equation 9).
+
+    Args:
+        function: `(values, advantages) -> q`, float64 (B, A), from float64 (B, 1), as a head of one
+            unit gives it, and float64 (B, A): each row's value plus its advantages, less their
+            mean.
+
+    Raises:
+        CheckFailed: it does something else.
+    """
+    RAINBOW["dueling_values"].check(function)
+
+
+def projection(function: Function) -> None:
+    """Check C51's projection (Bellemare, Dabney and Munos, 2017, algorithm 1).
+
+    Args:
+        function: `(support, returns, discounts, probabilities) -> projected`, float64 (B, K), from
+            the K atoms, float64 (K,), equally spaced and rising, float64 (B,) and (B,), and the
+            atoms' probabilities, float64 (B, K). Atom z moves to return + discount * z, though not
+            beyond the outermost atoms, and its probability is shared among the two atoms beside
+            that place: the nearer, the more. An atom that lands exactly on another keeps all of it.
+
+    Raises:
+        CheckFailed: it does something else.
+    """
+    RAINBOW["projection"].check(function)
+
+
+def interquartile_mean(function: Function) -> None:
+    """Check the mean of the middle half (Agarwal et al., 2021, section 4).
+
+    Args:
+        function: `(scores) -> value`, from float64 (runs,), in any order, at least 4 of them: the
+            mean of what is left when the int(runs / 4) lowest and as many of the highest are
+            dropped.
+
+    Raises:
+        CheckFailed: it does something else.
+    """
+    RAINBOW["interquartile_mean"].check(function)
+
+
+def deep_sea(make_env: Function) -> None:
+    """Check an environment of your own: the deep sea (Osband et al., 2019), five cells deep.
+
+    Five rows of five cells, counted row by row from 0, at the top left. Episodes start in cell 0
+    and have five steps. Each of the first four goes one row down, and one column to the left with
+    action 0, to the right with action 1; the walls stop whoever would leave. The fifth, which is
+    made from the bottom row, terminates the episode and does not move: its observation is the cell
+    that it was made from. Every step with action 1 costs 0.01 / 5, the fifth too, and one with
+    action 0 is free. If the fifth is made with action 1 from cell 24, at the bottom right, it also
+    pays 1, so that its reward is 0.998. Nothing is ever truncated.
+
+    Args:
+        make_env: a callable, such as your class, that makes a `gymnasium.Env` with observations
+            `Discrete(25)` and actions `Discrete(2)`.
+
+    Raises:
+        CheckFailed: it does something else, or Gymnasium's `check_env` objects.
+    """
+    RAINBOW["deep_sea"].check(make_env)

@@ -1,20 +1,15 @@
-"""Results that take too long for a chapter, measured once and stored for it to draw.
+"""How long arrays take from one worker to another, measured once and stored for chapter 05.
 
-``python book/make_data.py`` moves arrays of up to 1 GB between workers, on each engine and by each
-route, and writes the seconds to ``book/data/transport.json``, for chapter 05. Each engine runs in a
-process of its own, so that one which runs out of memory takes nothing else with it; what it could
-not carry is stored as such. It needs about 8 GB of memory, and a quiet machine.
+``python book/measure_transport.py`` moves arrays of up to 1 GB between workers, on each engine and
+by each route, and writes the seconds to ``book/data/transport.json``. Each engine runs in a process
+of its own, so that one which runs out of memory takes nothing else with it; what it could not carry
+is stored as such. It needs about 8 GB of memory, and a quiet machine.
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
-import datetime
-import hashlib
 import json
-import os
-import platform
 import subprocess
 import sys
 import threading
@@ -25,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import stored
 
-BOOK = Path(__file__).resolve().parent
-BACKENDS = BOOK.parent / "rlbook" / "backends"
-COMMAND = "python book/make_data.py"
-RESULTS = BOOK / "data" / "transport.json"
+BACKENDS = stored.BOOK.parent / "rlbook" / "backends"
+COMMAND = "python book/measure_transport.py"
+RESULTS = stored.BOOK / "data" / "transport.json"
 
 # Everything that an array passes through. A change to any of it makes the results stale.
 ASIDE = {"interrupts.py", "java.py", "local.py", "schedule.py"}
@@ -128,29 +123,6 @@ def _clock(function: Any) -> float:
 # --- results ------------------------------------------------------------------------------------
 
 
-def code_hash() -> str:
-    """Of the code that carries arrays; comments, docstrings and layout do not count."""
-    digest = hashlib.sha256()
-    for path in CODE:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
-            body = getattr(node, "body", None)
-            if isinstance(body, list) and body and _is_text(body[0]):
-                body[0] = ast.Pass()
-        digest.update(f"{path.name}\n{ast.unparse(tree)}\n".encode())
-    return digest.hexdigest()[:16]
-
-
-def _is_text(node: Any) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-
-
-def load_results(path: Path = RESULTS) -> dict[str, Any]:
-    """What was stored."""
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
-
-
 def measure(engine: str, limit: float) -> Iterator[dict[str, Any]]:
     """The lines of `carry`, run in a process of its own."""
     process = subprocess.Popen(
@@ -173,11 +145,7 @@ def measure(engine: str, limit: float) -> Iterator[dict[str, Any]]:
 def collect(limit: float) -> dict[str, Any]:
     """All engines, one after the other."""
     results: dict[str, Any] = {
-        "command": COMMAND,
-        "code": code_hash(),
-        "date": datetime.date.today().isoformat(),
-        "python": platform.python_version(),
-        "cores": os.cpu_count(),
+        **stored.origin(COMMAND, CODE),
         "sizes": list(SIZES),
         "seconds": {},
         "refused": {},
@@ -207,8 +175,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.engine:
         carry(options.engine)
         return 0
-    text = json.dumps(collect(options.limit), indent=1)
-    RESULTS.write_text(text + "\n", encoding="utf-8")
+    stored.save(collect(options.limit), RESULTS)
     return 0
 
 
