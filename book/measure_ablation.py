@@ -1,9 +1,10 @@
 """What each of Rainbow's six tricks is worth, measured once and stored for chapter 07.
 
 ``python book/measure_ablation.py`` trains DQN, DQN with each trick alone, Rainbow, and Rainbow
-without each, on three worlds with ten seeds, and writes how well each run played, while it learned,
-to ``book/data/ablation.json``. It takes about MINUTES minutes on two cores. A run depends on its
-seed alone, so the same processor gives the same numbers again.
+without each (not on Snake, where that takes long), on three worlds with ten seeds. It writes how
+well each run played while it learned, and how long it learned, to ``book/data/ablation.json``. That
+takes about half an hour on two cores. But for the seconds, a run depends on its seed alone, so the
+same processor gives the same numbers again.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Iterator
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -48,48 +51,52 @@ class World(NamedTuple):
     games: int  # to look at; 1 where all are alike
     steps: int
     settings: dict[str, Any]
+    variants: tuple[str, ...]
 
-
-WORLDS = {
-    "CartPole": World(
-        "rlbook/CartPole-v0", {}, 500, 20, 20_000,
-        {"hidden": (64, 64), "v_min": 0, "v_max": 100},
-    ),
-    "Snake": World(
-        "rlbook/Snake-v0", {"size": 5, "observation": "kinds"}, 22, 20, 40_000,
-        {"hidden": (128, 128), "channels": (), "v_min": -2, "v_max": 10, "gamma": 0.97,
-         "steps_per_update": 4, "epsilon": Linear(1.0, 0.02, 15_000)},
-    ),
-    "DeepSea": World(
-        "rlbook/DeepSea-v0", {"size": 8}, 0.99, 1, 10_000,
-        {"hidden": (64, 64), "v_min": -0.5, "v_max": 1.5, "epsilon": Linear(1.0, 0.05, 5_000)},
-    ),
-}  # fmt: skip
 
 OFF = {"double": False, "prioritized": False, "dueling": False, "n_step": 1}
 OFF |= {"distributional": False, "noisy": False}
 ON = dict.fromkeys(OFF, True) | {"n_step": 3}
-VARIANTS = {
-    "DQN": OFF,
-    **{f"DQN + {trick}": OFF | {trick: ON[trick]} for trick in ON},
-    "Rainbow": ON,
-    **{f"Rainbow - {trick}": ON | {trick: OFF[trick]} for trick in ON},
-}
+ALONE = {"DQN": OFF} | {f"DQN + {trick}": OFF | {trick: ON[trick]} for trick in ON}
+WITHOUT = {f"Rainbow - {trick}": ON | {trick: OFF[trick]} for trick in ON}
+VARIANTS = {**ALONE, "Rainbow": ON, **WITHOUT}
+
+WORLDS = {
+    "CartPole": World(
+        "rlbook/CartPole-v0", {}, 500, 20, 12_000,
+        {"hidden": (64, 64), "v_min": 0, "v_max": 100},
+        tuple(VARIANTS),
+    ),
+    "Snake": World(
+        "rlbook/Snake-v0", {"size": 5, "observation": "kinds"}, 24, 20, 40_000,
+        {"hidden": (128, 128), "channels": (), "v_min": -2, "v_max": 10, "gamma": 0.97,
+         "steps_per_update": 8, "epsilon": Linear(1.0, 0.02, 15_000)},
+        (*ALONE, "Rainbow"),
+    ),
+    "DeepSea": World(
+        "rlbook/DeepSea-v0", {"size": 8}, 0.99, 1, 8_000,
+        {"hidden": (64, 64), "v_min": -0.5, "v_max": 1.5},
+        tuple(VARIANTS),
+    ),
+}  # fmt: skip
+BATCH_SIZE = 32  # as in Rainbow
 
 Task = tuple[str, str, int]
 
 
-def train(task: Task) -> list[float]:
-    """The mean returns of an agent that learns, each after another tenth of its steps."""
+def train(task: Task) -> tuple[list[float], float]:
+    """Mean returns of an agent that learns, one after each tenth of its steps; and its seconds."""
     world, variant, seed = WORLDS[task[0]], task[1], task[2]
     env = gymnasium.make(world.env_id, **world.options)
-    settings = world.settings | VARIANTS[variant]
+    settings = world.settings | {"batch_size": BATCH_SIZE, **VARIANTS[variant]}
     agent = rlbook.DQN(env, seed=seed, device="cpu", **settings)
-    curve = []
+    curve, seconds = [], 0.0
     for _ in range(POINTS):
+        start = perf_counter()
         agent.learn(world.steps // POINTS, progress=False)
-        curve.append(mean_return(agent, world))
-    return [round(value, 4) for value in curve]
+        seconds += perf_counter() - start
+        curve.append(round(mean_return(agent, world), 4))
+    return curve, round(seconds, 1)
 
 
 def mean_return(agent: rlbook.DQN, world: World) -> float:
@@ -105,41 +112,35 @@ def mean_return(agent: rlbook.DQN, world: World) -> float:
     return float(total.mean())
 
 
-def scores(results: dict[str, Any], variant: str) -> NDArray[np.float64]:
-    """(runs, worlds, points): returns as fractions of the best possible ones."""
-    curves = [results["curves"][name][variant] for name in results["best"]]
-    best = np.array(list(results["best"].values()))
-    return np.array(curves).swapaxes(0, 1) / best[:, None]
-
-
-def measure(tasks: list[Task], workers: int) -> dict[str, Any]:
+def measure(tasks: list[Task], processes: int) -> Iterator[tuple[Task, list[float], float]]:
     """All of the runs, each on one core."""
-    curves: dict[str, dict[str, list[list[float]]]] = {}
     with backends.get("multiprocessing") as backend, tqdm(total=len(tasks)) as bar:
-        for start in range(0, len(tasks), 4 * workers):  # so that the bar has something to say
-            some = tasks[start : start + 4 * workers]
-            for (world, variant, _), curve in zip(
-                some, backend.run(train, some, timeout=3600), strict=True
-            ):
-                curves.setdefault(world, {}).setdefault(variant, []).append(curve)
+        for start in range(0, len(tasks), 8 * processes):  # so that the bar has something to say
+            some = tasks[start : start + 8 * processes]
+            found = backend.run(train, some, timeout=3600)
+            yield from ((task, *each) for task, each in zip(some, found, strict=True))
             bar.update(len(some))
-    return curves
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command."""
-    parser = argparse.ArgumentParser(description=f"Measure, and write {RESULTS.name}.")
-    parser.add_argument("--only", metavar="WORLD", choices=WORLDS, help="measure this one again")
-    options = parser.parse_args(arguments)
-    worlds = [options.only] if options.only else list(WORLDS)
-    tasks = [(world, variant, seed) for world in worlds for variant in VARIANTS for seed in SEEDS]
-    found = measure(tasks, os.cpu_count() or 1)
-    if options.only:
-        found = stored.load(RESULTS)["curves"] | found
-    results = stored.origin(COMMAND, CODE) | {
+    argparse.ArgumentParser(description=f"Measure, and write {RESULTS.name}.").parse_args(arguments)
+    tasks = [
+        (name, variant, seed)
+        for seed in SEEDS
+        for name, world in WORLDS.items()
+        for variant in world.variants
+    ]
+    curves, seconds = ({name: {} for name in WORLDS} for _ in range(2))  # type: Any, Any
+    for (name, variant, _), curve, took in measure(tasks, os.cpu_count() or 1):
+        curves[name].setdefault(variant, []).append(curve)
+        seconds[name].setdefault(variant, []).append(took)
+    results = {
+        **stored.origin(COMMAND, CODE),
         "steps": {name: world.steps for name, world in WORLDS.items()},
         "best": {name: world.best for name, world in WORLDS.items()},
-        "curves": found,
+        "curves": curves,
+        "seconds": seconds,
     }
     stored.save(results, RESULTS)
     return 0
