@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 import gymnasium
 import numpy as np
 import stored
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 import rlbook
