@@ -57,6 +57,8 @@ ROWS = {
     "replay_adding": Subject("replay", "adding", "adding transitions against cpprb"),
     "dqn": Subject("dqn", "cart_pole", "DQN on CartPole-v1 against stable-baselines3's"),
     "dqn_same": Subject("dqn", "same_hyperparameters", "the same, with the same hyperparameters"),
+    "dqn_snake": Subject("games", "snake", "DQN on Snake from the board, ten minutes"),
+    "dqn_flappy": Subject("games", "flappy_bird", "DQN on Flappy Bird, five minutes"),
     "memory": Subject("backends", "memory", "an idle worker against an idle process of its engine"),
 }
 

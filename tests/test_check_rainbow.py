@@ -11,8 +11,8 @@ from rlbook.check.rainbow import EXERCISES
 from rlbook.distributional import project_distribution
 from rlbook.dqn import chosen, q_learning_targets
 from rlbook.observations import observations_of
-from rlbook.replay import importance_weights, priorities
-from rlbook.torch_networks import QNetwork
+from rlbook.replay import Replay, importance_weights, priorities
+from rlbook.torch_networks import NoisyLinear, QNetwork
 
 # Solutions, each written out as its equation.
 
@@ -269,21 +269,21 @@ def test_the_best_return_of_the_deep_sea():
 # The exercises are the library's own functions.
 
 
-def test_double_targets_are_the_librarys():
+def test_equation_7_1_is_the_librarys_double_q_learning():
     for rewards, terminated, online, target, gamma in cases("double_targets"):
         value = chosen(target, online.argmax(axis=1))
         found = q_learning_targets(rewards, gamma * (1 - terminated), value)
         np.testing.assert_allclose(found, my_targets(rewards, terminated, online, target, gamma))
 
 
-def test_importance_weights_are_the_librarys():
+def test_equations_7_2_and_7_3_are_the_librarys_importance_weights():
     for errors, drawn, alpha, beta in cases("importance_weights"):
         powers = priorities(errors, alpha)
         found = importance_weights(powers[drawn] / powers.sum(), len(errors), beta)
         np.testing.assert_allclose(found, my_weights(errors, drawn, alpha, beta), rtol=1e-4)
 
 
-def test_dueling_values_are_the_librarys():
+def test_equation_7_4_is_the_librarys_duelling_head():
     seen = observations_of(gymnasium.make("CartPole-v1"))
     network = QNetwork(seen, 3, (8, 8), dueling=True)
     obs = torch.rand(5, 4)
@@ -295,7 +295,7 @@ def test_dueling_values_are_the_librarys():
     np.testing.assert_allclose(found, my_dueling_values(values, advantages), rtol=1e-5, atol=1e-6)
 
 
-def test_the_projection_is_the_librarys():
+def test_equation_7_6_is_the_librarys_projection():
     for case in cases("projection"):
         found = project_distribution(*(each.astype(np.float32) for each in case))
         np.testing.assert_allclose(found, my_projection(*case), atol=1e-5)
@@ -304,3 +304,36 @@ def test_the_projection_is_the_librarys():
 def test_the_interquartile_mean_is_the_librarys():
     for (scores,) in cases("interquartile_mean"):
         assert comparison.interquartile_mean(scores) == pytest.approx(my_middle(scores))
+
+
+def test_equation_7_5_is_the_librarys_return_of_several_rewards():
+    """G = r₁ + γ r₂ + … + γ^{n-1} r_n, and γ^n for the value that follows."""
+    rng = np.random.default_rng(0)
+    for n in (1, 2, 3, 5):
+        rewards = rng.normal(size=20)
+        replay = Replay(100, 1, (1,), np.float32, n_step=n, gamma=0.9, order="latest")
+        obs = np.arange(20, dtype=np.float32).reshape(1, 20, 1)
+        nothing = np.zeros((1, 20), bool)
+        replay.add(obs, np.zeros((1, 20), int), rewards[None], nothing, nothing)
+        batch = replay.sample(len(replay))
+        steps = batch.obs[:, 0].astype(int)
+        for t, found, discount in zip(steps, batch.returns, batch.discounts, strict=True):
+            right = sum(0.9**k * rewards[t + k] for k in range(n))
+            assert found == pytest.approx(right, abs=1e-5)
+            assert discount == pytest.approx(0.9**n)
+
+
+def test_equation_7_7_is_the_librarys_noisy_layer():
+    """y = (μ + σ ⊙ ε_out ε_inᵀ) x + μ_b + σ_b ⊙ ε_out, number by number."""
+    torch.manual_seed(0)
+    layer, x, noise = NoisyLinear(3, 2), torch.randn(4, 3), torch.randn(4, 5)
+    with torch.no_grad():
+        layer.weight_sigma.uniform_(-1, 1), layer.bias_sigma.uniform_(-1, 1)
+        found = layer(x, noise)
+        for row, out in np.ndindex(4, 2):
+            e_in, e_out = noise[row, :3], noise[row, 3 + out]
+            right = float(layer.bias[out] + layer.bias_sigma[out] * e_out)
+            for i in range(3):
+                weight = layer.weight[out, i] + layer.weight_sigma[out, i] * e_out * e_in[i]
+                right += float(weight * x[row, i])
+            assert float(found[row, out]) == pytest.approx(right, abs=1e-5)

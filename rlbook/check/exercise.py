@@ -212,10 +212,12 @@ class WorldExercise(Exercise):
     Attributes:
         num_states: of the world, whose observations are `Discrete(num_states)`.
         actions: what the actions are called.
+        start: what is observed where episodes begin.
     """
 
     num_states: int = 7
     actions: tuple[str, ...] = ("left", "right")
+    start: int = CORRIDOR_START
 
     def run(self, function: Function, case: tuple[Any, ...]) -> Outcome:
         """Play the episodes, one after the other, in one environment.
@@ -228,7 +230,7 @@ class WorldExercise(Exercise):
             env = function()
             for episode in case:
                 rows.append((float(env.reset(seed=None)[0]), np.nan, np.nan, np.nan))
-                if rows[-1][0] != CORRIDOR_START:
+                if rows[-1][0] != self.start:
                     break
                 for action in episode:
                     obs, reward, terminated, truncated, _ = env.step(action)

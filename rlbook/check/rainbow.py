@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,6 @@ from rlbook.check.exercise import (
     Function,
     FunctionExercise,
     Mistake,
-    Outcome,
     Table,
     WorldExercise,
 )
@@ -937,29 +935,6 @@ def _any(rng: Generator, number: int) -> list[int]:
     return [int(action) for action in rng.integers(2, size=number)]
 
 
-@dataclass(frozen=True)
-class _SeaExercise(WorldExercise):
-    """A `WorldExercise` whose episodes begin in cell 0."""
-
-    def run(self, function: Function, case: tuple[Any, ...]) -> Outcome:
-        """Play the episodes, as `WorldExercise.run` does."""
-        rows: list[tuple[float, float, float, float]] = []
-        try:
-            env = function()
-            for episode in case:
-                rows.append((float(env.reset(seed=None)[0]), np.nan, np.nan, np.nan))
-                if rows[-1][0] != 0:
-                    break
-                for action in episode:
-                    obs, reward, terminated, truncated, _ = env.step(action)
-                    rows.append((float(obs), float(reward), bool(terminated), bool(truncated)))
-                    if terminated or truncated:
-                        break
-        except Exception as error:
-            return Outcome(np.array(rows), error=error)
-        return Outcome(np.array(rows))
-
-
 EXERCISES: dict[str, Exercise] = {
     exercise.name: exercise
     for exercise in (
@@ -998,7 +973,7 @@ EXERCISES: dict[str, Exercise] = {
             _middle_case,
             _MIDDLE_MISTAKES,
         ),
-        _SeaExercise(
+        WorldExercise(
             "deep_sea",
             "() -> environment",
             _deep_sea(),
@@ -1006,6 +981,7 @@ EXERCISES: dict[str, Exercise] = {
             _SEA_MISTAKES,
             num_cases=20,
             num_states=SIZE * SIZE,
+            start=0,
         ),
     )
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +13,6 @@ from rlbook.check.exercise import (
     Function,
     FunctionExercise,
     Mistake,
-    Outcome,
     Table,
     WorldExercise,
     from_library,
@@ -573,31 +571,6 @@ def _windy_case(rng: Generator) -> tuple[Any, ...]:
     return wander[0], list(SHORTEST), wander[1]
 
 
-@dataclass(frozen=True)
-class _GridExercise(WorldExercise):
-    """A `WorldExercise` whose episodes begin in cell `start`."""
-
-    start: int = START
-
-    def run(self, function: Function, case: tuple[Any, ...]) -> Outcome:
-        """Play the episodes, as `WorldExercise.run` does."""
-        rows: list[tuple[float, float, float, float]] = []
-        try:
-            env = function()
-            for episode in case:
-                rows.append((float(env.reset(seed=None)[0]), np.nan, np.nan, np.nan))
-                if rows[-1][0] != self.start:
-                    break
-                for action in episode:
-                    obs, reward, terminated, truncated, _ = env.step(action)
-                    rows.append((float(obs), float(reward), bool(terminated), bool(truncated)))
-                    if terminated or truncated:
-                        break
-        except Exception as error:
-            return Outcome(np.array(rows), error=error)
-        return Outcome(np.array(rows))
-
-
 EXERCISES: dict[str, Exercise] = {
     exercise.name: exercise
     for exercise in (
@@ -641,7 +614,7 @@ EXERCISES: dict[str, Exercise] = {
             _n_step_case,
             _N_STEP_MISTAKES,
         ),
-        _GridExercise(
+        WorldExercise(
             "windy_gridworld",
             "() -> environment",
             _windy(),
@@ -650,6 +623,7 @@ EXERCISES: dict[str, Exercise] = {
             num_cases=20,
             num_states=ROWS * COLUMNS,
             actions=("up", "right", "down", "left"),
+            start=START,
         ),
     )
 }

@@ -159,13 +159,13 @@ def test_a_finished_run_can_be_given_more_steps(trained, rlbook):
 
 @pytest.mark.parametrize("name, attribute", library.ALGORITHMS.items())
 def test_every_algorithm_is_trained_and_goes_on(name, attribute, rlbook):
-    train = ["train", "--algo", name, "--env", LAKE, "--seed", 4, "--steps", 2000, "--out", "run"]
+    train = ["train", "--algo", name, "--env", LAKE, "--seed", 4, "--steps", 1200, "--out", "run"]
     assert rlbook(*train).code == 0
-    assert rlbook("train", "--resume", "run", "--steps", 5000).code == 0
+    assert rlbook("train", "--resume", "run", "--steps", 2000).code == 0
     kind = getattr(library, attribute)
     agent = kind(LAKE, seed=4)
-    agent.learn(2000)
-    agent.learn(3000)
+    agent.learn(1200)
+    agent.learn(800)
     loaded = kind.load("run/checkpoint.rlbook")
     assert [loaded.predict(obs) for obs in range(16)] == [agent.predict(obs) for obs in range(16)]
     returns = agent.history.episode_returns
