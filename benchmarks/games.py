@@ -34,8 +34,9 @@ SNAKE = Game(
     {"size": 6, "observation": "kinds"},
     {
         "num_envs": 32, "n_step": 3, "double": True, "hidden": (256, 128), "channels": (),
-        "steps_per_update": 4, "epsilon": Linear(1.0, 0.01, 200_000), "learning_rate": 5e-4,
-        "target_every": 500, "replay_capacity": 200_000, "learning_starts": 5_000, "gamma": 0.97,
+        "steps_per_update": 4, "epsilon": Linear(1.0, 0.01, 200_000),
+        "learning_rate": Linear(7e-4, 5e-5, 1_500_000), "target_every": 500,
+        "replay_capacity": 200_000, "learning_starts": 5_000, "gamma": 0.97,
     },
     "apples", 15.0, 600.0, 50_000,
 )  # fmt: skip

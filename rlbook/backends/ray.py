@@ -95,7 +95,8 @@ class Ray(Backend):
         address: of a cluster to connect to; None starts a Ray on this machine.
         max_restarts: how often a worker whose process died is built again before `WorkerLost`.
         snapshot_every: a worker's snapshot is fetched after this many calls, so that a restart
-            repeats at most these. Sooner, if what was sent in them takes much memory.
+            repeats at most these, or those of a quarter of a second. Sooner, if what was sent in
+            them takes much memory.
         max_pending: how many calls to a worker may wait for an answer before `submit` waits too.
         init: passed on to `ray.init`.
     """

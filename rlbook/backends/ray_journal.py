@@ -12,6 +12,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rlbook.backends import Outcome, WorkerLost, settle
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 # So many calls are sent to an actor before it answers the first. The rest can be cancelled.
 SEND_AHEAD = 8
+
+# Seconds from one snapshot to the next, so that they take little time from very short calls.
+SNAPSHOT_PAUSE = 0.25
 
 # A journal that holds more than this, and twice as much as a snapshot, is replaced by one.
 JOURNAL_BYTES = 256 * 2**20
@@ -73,7 +77,8 @@ class Worker:
         self._journal: deque[Call] = deque()  # all that was sent since the snapshot, in order
         self._journal_bytes = 0  # what those hold that are done,
         self._journal_holds: set[Any] = set()  # which is this, among others
-        self._since = 0  # calls that were done since a snapshot was asked for
+        self._since = 0  # calls that were done since a snapshot was asked for,
+        self._asked_at = -SNAPSHOT_PAUSE  # which was then
         self._asked: Call | None = None  # for a snapshot
         self._fresh: Any = None  # a snapshot that can't be used yet
         self._snapshot: Any = None
@@ -245,11 +250,13 @@ class Worker:
     def _ask_for_snapshot(self) -> None:
         """When there is much to repeat, or to keep for the case that it must be repeated."""
         much = max(JOURNAL_BYTES, 2 * len(self._snapshot if self._snapshot is not None else ()))
-        due = self._since >= self.backend.snapshot_every or self._journal_bytes > much
-        if due and self._asked is None:
+        many = self._since >= self.backend.snapshot_every
+        if self._asked is not None or not (many or self._journal_bytes > much):
+            return
+        if monotonic() - self._asked_at >= SNAPSHOT_PAUSE or self._journal_bytes > much:
             self._asked = Call("snapshot", Message((), ()))
             self._asked.number = self._sent
-            self._since = 0
+            self._since, self._asked_at = 0, monotonic()
             self._listen(self._asked, self._actor.snapshot.remote(), "snapshot")
 
     def _use_snapshot(self) -> None:
