@@ -29,15 +29,15 @@ def _best(online: Table, target: Table) -> Table:
     return np.asarray(target.max(axis=1))
 
 
-def _faulty_targets(
-    *,
+def faulty_targets(
     value: Callable[[Table, Table], Table] = _best,
+    *,
     discounts: Callable[[Flags, float], NDArray[Any]] = lambda terminated, gamma: (
         gamma * (1 - terminated)
     ),
     total: Callable[[Table, Table], Table] = lambda rewards, rest: rewards + rest,
 ) -> Function:
-    """Equation (6.2), any part of which may be put wrong."""
+    """Equations (6.2) and (7.1), any part of which may be put wrong; `value` is the next one."""
 
     def targets(
         rewards: Table, terminated: Flags, online: Table, target: Table, gamma: float
@@ -47,40 +47,56 @@ def _faulty_targets(
     return targets
 
 
+def target_mistakes(value: Callable[[Table, Table], Table]) -> tuple[Mistake, ...]:
+    """What goes wrong in targets however the next value is found."""
+    return (
+        Mistake(
+            "discount dropped",
+            "You add the next observation's value undiscounted; multiply it by gamma.",
+            (faulty_targets(value, discounts=lambda terminated, gamma: 1.0 - terminated),),
+        ),
+        Mistake(
+            "bootstrap through a terminal state",
+            "You count the next observation's value even where terminated is True; nothing follows"
+            " there, and the target is the reward alone.",
+            (
+                faulty_targets(
+                    value, discounts=lambda terminated, gamma: np.full(len(terminated), gamma)
+                ),
+            ),
+        ),
+        Mistake(
+            "terminated the wrong way round",
+            "You bootstrap only where the step terminated; it is the other steps that something"
+            " follows.",
+            (faulty_targets(value, discounts=lambda terminated, gamma: gamma * terminated),),
+        ),
+        Mistake(
+            "sign",
+            "You subtract what follows; it is added to the reward.",
+            (faulty_targets(value, total=lambda rewards, rest: rewards - rest),),
+        ),
+    )
+
+
 _TARGETS_MISTAKES = (
-    Mistake(
-        "discount dropped",
-        "You add the next observation's value undiscounted; multiply it by gamma.",
-        (_faulty_targets(discounts=lambda terminated, gamma: 1.0 - terminated),),
-    ),
-    Mistake(
-        "bootstrap through a terminal state",
-        "You count the next observation's value even where terminated is True; nothing follows"
-        " there, and the target is the reward alone.",
-        (_faulty_targets(discounts=lambda terminated, gamma: np.full(len(terminated), gamma)),),
-    ),
-    Mistake(
-        "terminated the wrong way round",
-        "You bootstrap only where the step terminated; it is the other steps that something"
-        " follows.",
-        (_faulty_targets(discounts=lambda terminated, gamma: gamma * terminated),),
-    ),
+    *target_mistakes(_best),
     Mistake(
         "online network instead of the target network",
         "You take the next value from the network that learns, so the target moves with every"
         " update; take it from the target network.",
-        (_faulty_targets(value=lambda online, target: online.max(axis=1)),),
+        (faulty_targets(lambda online, target: online.max(axis=1)),),
     ),
     Mistake(
         "double Q-learning",
         "You let one network choose the action and the other value it, which is chapter 07's; here"
         " it is the maximum of what the target network says.",
         (
-            _faulty_targets(
-                value=lambda online, target: target[np.arange(len(target)), online.argmax(axis=1)]
+            faulty_targets(
+                lambda online, target: target[np.arange(len(target)), online.argmax(axis=1)]
             ),
-            _faulty_targets(
-                value=lambda online, target: online[np.arange(len(target)), target.argmax(axis=1)]
+            faulty_targets(
+                lambda online, target: online[np.arange(len(target)), target.argmax(axis=1)]
             ),
         ),
     ),
@@ -89,16 +105,11 @@ _TARGETS_MISTAKES = (
         "You do not take the best action's value: the maximum is over the actions of each row,"
         " axis 1.",
         (
-            _faulty_targets(value=lambda online, target: target[:, 0]),
-            _faulty_targets(value=lambda online, target: target.min(axis=1)),
-            _faulty_targets(value=lambda online, target: target.mean(axis=1)),
-            _faulty_targets(value=lambda online, target: np.full(len(target), target.max())),
+            faulty_targets(lambda online, target: target[:, 0]),
+            faulty_targets(lambda online, target: target.min(axis=1)),
+            faulty_targets(lambda online, target: target.mean(axis=1)),
+            faulty_targets(lambda online, target: np.full(len(target), target.max())),
         ),
-    ),
-    Mistake(
-        "sign",
-        "You subtract what follows; it is added to the reward.",
-        (_faulty_targets(total=lambda rewards, rest: rewards - rest),),
     ),
     Mistake(
         "last reward dropped",
@@ -121,7 +132,7 @@ _TARGETS_MISTAKES = (
 )
 
 
-def _targets_case(rng: Generator) -> tuple[Any, ...]:
+def targets_case(rng: Generator) -> tuple[Any, ...]:
     size, num_actions = int(rng.integers(2, 7)), int(rng.integers(2, 5))
     online, target = rng.normal(size=(2, size, num_actions)).round(3)
     rewards = rng.choice([0.0, 1.0, -1.0, 2.5], size)
@@ -557,8 +568,8 @@ EXERCISES: dict[str, Exercise] = {
         FunctionExercise(
             "dqn_targets",
             "(rewards, terminated, online, target, gamma) -> targets",
-            _faulty_targets(),
-            _targets_case,
+            faulty_targets(),
+            targets_case,
             _TARGETS_MISTAKES,
         ),
         FunctionExercise(

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from rlbook.check.dqn import faulty_targets, target_mistakes, targets_case
 from rlbook.check.exercise import (
     Exercise,
     Function,
@@ -29,69 +30,53 @@ def _valued_where_best(values: Table, choosing: Table) -> Table:
     return np.asarray(values[np.arange(len(values)), choosing.argmax(axis=1)])
 
 
-def _faulty_targets(
-    *,
-    value: Callable[[Table, Table], Table] = lambda online, target: _valued_where_best(
-        target, online
-    ),
-    discounts: Callable[[Flags, float], NDArray[Any]] = lambda terminated, gamma: (
-        gamma * (1 - terminated)
-    ),
-    total: Callable[[Table, Table], Table] = lambda rewards, rest: rewards + rest,
-) -> Function:
-    """Double Q-learning's targets, any part of which may be put wrong."""
-
-    def targets(
-        rewards: Table, terminated: Flags, online: Table, target: Table, gamma: float
-    ) -> NDArray[Any]:
-        return total(rewards, discounts(terminated, gamma) * value(online, target))
-
-    return targets
+def _judged(online: Table, target: Table) -> Table:
+    """The value of the next observation in equation (7.1)."""
+    return _valued_where_best(target, online)
 
 
 _TARGETS_MISTAKES = (
+    *target_mistakes(_judged),
     Mistake(
         "one network does both",
         "You take the maximum of what the target network says, which is chapter 06's target; here"
         " the online network picks the action.",
-        (_faulty_targets(value=lambda online, target: target.max(axis=1)),),
+        (faulty_targets(lambda online, target: target.max(axis=1)),),
     ),
     Mistake(
         "networks swapped",
         "You let the target network pick the action and the online network value it; it is the"
         " other way about.",
-        (_faulty_targets(value=_valued_where_best),),
+        (faulty_targets(_valued_where_best),),
     ),
     Mistake(
         "online network instead of the target network",
         "You pick the action by the online network and take its own word for the value; ask the"
         " target network what that action is worth.",
-        (_faulty_targets(value=lambda online, target: online.max(axis=1)),),
+        (faulty_targets(lambda online, target: online.max(axis=1)),),
     ),
     Mistake(
         "clipped double Q-learning",
         "You take the smaller of two values, as TD3 does; here it is what the target network says,"
         " be it the larger one.",
         (
-            _faulty_targets(
-                value=lambda online, target: np.minimum(online.max(axis=1), target.max(axis=1))
+            faulty_targets(
+                lambda online, target: np.minimum(online.max(axis=1), target.max(axis=1))
             ),
-            _faulty_targets(
-                value=lambda online, target: np.minimum(
+            faulty_targets(
+                lambda online, target: np.minimum(
                     online.max(axis=1), _valued_where_best(target, online)
                 )
             ),
-            _faulty_targets(value=lambda online, target: np.minimum(online, target).max(axis=1)),
+            faulty_targets(lambda online, target: np.minimum(online, target).max(axis=1)),
         ),
     ),
     Mistake(
         "average of both networks",
         "You take the mean of what the networks say; one of them picks, and the other values.",
         (
-            _faulty_targets(value=lambda online, target: (online + target).max(axis=1) / 2),
-            _faulty_targets(
-                value=lambda online, target: (online.max(axis=1) + target.max(axis=1)) / 2
-            ),
+            faulty_targets(lambda online, target: (online + target).max(axis=1) / 2),
+            faulty_targets(lambda online, target: (online.max(axis=1) + target.max(axis=1)) / 2),
         ),
     ),
     Mistake(
@@ -99,43 +84,13 @@ _TARGETS_MISTAKES = (
         "You do not take the value of the online network's best action: argmax is over the actions"
         " of each row, axis 1.",
         (
-            _faulty_targets(value=lambda online, target: _valued_where_best(target, -online)),
-            _faulty_targets(value=lambda online, target: target[:, 0]),
-            _faulty_targets(value=lambda online, target: target[:, online.sum(axis=0).argmax()]),
-            _faulty_targets(value=lambda online, target: target[:, online[0].argmax()]),
+            faulty_targets(lambda online, target: _valued_where_best(target, -online)),
+            faulty_targets(lambda online, target: target[:, 0]),
+            faulty_targets(lambda online, target: target[:, online.sum(axis=0).argmax()]),
+            faulty_targets(lambda online, target: target[:, online[0].argmax()]),
         ),
     ),
-    Mistake(
-        "discount dropped",
-        "You add the next observation's value undiscounted; multiply it by gamma.",
-        (_faulty_targets(discounts=lambda terminated, gamma: 1.0 - terminated),),
-    ),
-    Mistake(
-        "bootstrap through a terminal state",
-        "You count the next observation's value even where terminated is True; nothing follows"
-        " there, and the target is the reward alone.",
-        (_faulty_targets(discounts=lambda terminated, gamma: np.full(len(terminated), gamma)),),
-    ),
-    Mistake(
-        "terminated the wrong way round",
-        "You bootstrap only where the step terminated; it is the other steps that something"
-        " follows.",
-        (_faulty_targets(discounts=lambda terminated, gamma: gamma * terminated),),
-    ),
-    Mistake(
-        "sign",
-        "You subtract what follows; it is added to the reward.",
-        (_faulty_targets(total=lambda rewards, rest: rewards - rest),),
-    ),
 )
-
-
-def _targets_case(rng: Generator) -> tuple[Any, ...]:
-    size, num_actions = int(rng.integers(2, 7)), int(rng.integers(2, 5))
-    online, target = rng.normal(size=(2, size, num_actions)).round(3)
-    rewards = rng.choice([0.0, 1.0, -1.0, 2.5], size)
-    gamma = float(rng.choice([0.9, 0.99, 0.5]))
-    return rewards, rng.random(size) < 0.3, online, target, gamma
 
 
 # Importance weights, and how they go wrong.
@@ -941,8 +896,8 @@ EXERCISES: dict[str, Exercise] = {
         FunctionExercise(
             "double_targets",
             "(rewards, terminated, online, target, gamma) -> targets",
-            _faulty_targets(),
-            _targets_case,
+            faulty_targets(_judged),
+            targets_case,
             _TARGETS_MISTAKES,
         ),
         FunctionExercise(
