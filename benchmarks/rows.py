@@ -59,6 +59,7 @@ ROWS = {
     "dqn_same": Subject("dqn", "same_hyperparameters", "the same, with the same hyperparameters"),
     "dqn_snake": Subject("games", "snake", "DQN on Snake from the board, ten minutes"),
     "dqn_flappy": Subject("games", "flappy_bird", "DQN on Flappy Bird, five minutes"),
+    "dqn_gpu": Subject("gpu", "snake", "an update on a GPU, where there is one, against the CPU"),
     "memory": Subject("backends", "memory", "an idle worker against an idle process of its engine"),
 }
 
