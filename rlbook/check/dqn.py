@@ -133,6 +133,7 @@ _TARGETS_MISTAKES = (
 
 
 def targets_case(rng: Generator) -> tuple[Any, ...]:
+    """A random batch: rewards, ends, what both networks say of the next step, and a discount."""
     size, num_actions = int(rng.integers(2, 7)), int(rng.integers(2, 5))
     online, target = rng.normal(size=(2, size, num_actions)).round(3)
     rewards = rng.choice([0.0, 1.0, -1.0, 2.5], size)
