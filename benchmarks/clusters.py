@@ -47,14 +47,17 @@ def short_directory() -> Iterator[Path]:
 def ray_settings(directory: Path) -> dict[str, str]:
     """Environment variables of a Ray whose nodes are all on this machine.
 
-    They speak to it alone, ask for a token, and notice a death soon.
+    They speak to it alone, ask for a token, notice a death soon, and write down where they are in
+    this directory rather than in one that all of Ray's drivers share.
     """
+    (directory / "ray").mkdir(exist_ok=True)  # which Ray's `Cluster` takes for granted
     token = directory / "token"
     token.touch(0o600)
     token.write_text(secrets.token_hex(32))
     return {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token),
+        "RAY_TMPDIR": str(directory),
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_health_check_initial_delay_ms": "500",
         "RAY_health_check_period_ms": "500",
