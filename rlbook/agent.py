@@ -91,7 +91,9 @@ class Agent(ABC):
     ) -> History:
         """Take `total_timesteps` more steps, rounded up to a multiple of `num_envs`.
 
-        Where it is interrupted, completed rounds count, and the next call goes on from there.
+        Where it is interrupted, completed rounds count, and the next call goes on from there. Two
+        calls equal one in every number if the first one ends with a whole round of `rollout_steps`
+        in each environment.
 
         Args:
             progress: show a bar; by default, only where a person watches a terminal.
@@ -116,6 +118,10 @@ class Agent(ABC):
 
             try:
                 self._learn(steps, watch, after_round)
+            except SystemError as error:  # what Ctrl-C becomes in the midst of a compiled call
+                if isinstance(error.__cause__, KeyboardInterrupt):
+                    raise KeyboardInterrupt from None
+                raise
             finally:
                 watch.lap("communicating")
                 self.history.add_timing(watch.seconds)
@@ -157,6 +163,7 @@ class Agent(ABC):
 
         Raises:
             ValueError: not such a file, one that is damaged, or one for another environment.
+            TypeError: an argument that the file says: it would not be the same agent.
         """
         header, arrays = saving.load(path, cls.__name__)
         try:
@@ -175,6 +182,9 @@ class Agent(ABC):
         # Of an id such as "module:Name-v0", Gymnasium imports the module: only if a person says so.
         if source is None or (env is None and ":" in str(source)):
             raise ValueError(f"{path} does not say how to make its environment: give env=")
+        for name in where:
+            if name in options or name in settings:
+                raise TypeError(f"{name}= is not allowed here: the file says what it is")
         make: Any = cls  # whose arguments are more than those that all agents have
         agent: Self = make(source, backend=backend, workers=workers, **where, **options, **settings)
         try:

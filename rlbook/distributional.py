@@ -67,6 +67,24 @@ def project_distribution(
     return _compiled()(support, returns, discounts, probabilities)  # type: ignore[no-any-return]
 
 
+def share_beyond(
+    support: Floats, returns: Floats, discounts: Floats, probabilities: Floats
+) -> float:
+    """Which share of a batch asks for mean returns that no distribution on these atoms has.
+
+    Such a target is cut off at the outermost atom, which is what all of them come to look like.
+
+    Args: as `project_distribution` has them.
+
+    >>> support, sure = np.float32([0, 1, 2]), np.float32([[0, 0, 1]])
+    >>> share_beyond(support, np.float32([1.0]), np.float32([0.9]), sure)
+    1.0
+    """
+    means = returns + discounts * (probabilities @ support)
+    margin = (support[1] - support[0]) / 2
+    return float(((means < support[0] - margin) | (means > support[-1] + margin)).mean())
+
+
 def _project(support, returns, discounts, probabilities):  # type: ignore[no-untyped-def]
     projected = np.zeros_like(probabilities)
     lowest, most = support[0], len(support) - 1

@@ -12,6 +12,7 @@ How it acts is in `rlbook.policies`, and all that is not of DQN alone in `rlbook
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +28,7 @@ from rlbook.distributional import (
     action_values,
     cross_entropy_slopes,
     project_distribution,
+    share_beyond,
     softmax,
 )
 from rlbook.gradients import Gradients, add_up, split
@@ -78,7 +80,8 @@ class Hyperparameters(DeepHyperparameters):
         epsilon: probability of a random action, in [0, 1], or a schedule (1 to 0.1 over the first
             million steps in Mnih et al., 2015).
         batch_size: steps drawn from the memory for each update (32 there).
-        replay_capacity: steps that the memory holds (1,000,000 there).
+        replay_capacity: steps that the memory holds (1,000,000 there); two batches at least, as
+            every end of an episode takes the room of a step.
         replay_order: `"random"`, or `"latest"` for the newest steps, which is no replay at all.
         learning_starts: steps before the first update (50,000 there).
         steps_per_update: steps, in all environments together, for each update (4 there).
@@ -92,7 +95,7 @@ class Hyperparameters(DeepHyperparameters):
         alpha: how much priorities count, in [0, 1] (Schaul et al.: 0.6; Rainbow: 0.5).
         beta: how much of that importance weights undo, in [0, 1], or a schedule (0.4 to 1).
         num_atoms: atoms of a distribution (51), from `v_min` to `v_max` (-10 to 10, for Atari).
-        v_min: the lowest return that a distribution has.
+        v_min: the lowest return that a distribution has: set both to what the world can give.
         v_max: the highest.
     """
 
@@ -117,10 +120,11 @@ class Hyperparameters(DeepHyperparameters):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("batch_size", "target_every", "n_step"):
+        for name in ("batch_size", "target_every"):
             check_whole(name, getattr(self, name), 1)
         check_whole("learning_starts", self.learning_starts, 0)
-        check_whole("replay_capacity", self.replay_capacity, self.batch_size)
+        check_whole("replay_capacity", self.replay_capacity, 2 * self.batch_size)
+        check_whole("n_step", self.n_step, 1, self.replay_capacity)
         check_whole("num_atoms", self.num_atoms, 2)
         check_whole("gradient_parts", self.gradient_parts, 1, self.batch_size)
         for name in ("double", "prioritized", "dueling", "distributional", "noisy"):
@@ -130,10 +134,12 @@ class Hyperparameters(DeepHyperparameters):
         ranges = {"alpha": (0, 1), "steps_per_update": (1e-3, 1e6), "v_min": (-1e9, 1e9)}
         for name, limits in (ranges | {"v_max": (self.v_min, 1e9)}).items():
             self._set(name, check_number(name, getattr(self, name), *limits))
-        if self.v_min == self.v_max:
+        if np.float32(self.v_min) == np.float32(self.v_max):
             raise ValueError(f"v_max={self.v_max} is not allowed: above v_min")
         if self.replay_order not in ORDERS:
             raise ValueError(f"replay_order={self.replay_order!r} is not allowed: {ORDERS}")
+        if self.prioritized and self.replay_order == "latest":
+            raise ValueError("replay_order='latest' is not allowed with prioritized=True")
 
     def support(self) -> Floats:
         """The atoms of a distribution of returns; none where values are learned as they are."""
@@ -169,7 +175,7 @@ class Loss:
         self.network, self.target_network = network, target_network
         self.support, self.double = support, double
         self.noise_keys = np.array([stream_key(seed, POLICY, 2**32 + i) for i in range(3)])
-        self.updates = 0
+        self.updates, self.told = 0, False
 
     def parameters(self) -> Parameters:
         """What another machine needs, to compute gradients as this one would."""
@@ -211,7 +217,13 @@ class Loss:
         best = action_values(choosing, self.support).argmax(axis=1)
         next_out, goal = chosen(following, best), (batch.returns, batch.discounts)
         if len(self.support):
-            return project_distribution(self.support, *goal, softmax(next_out))
+            goal = (*goal, softmax(next_out))
+            if not self.told and share_beyond(self.support, *goal) > 0.5:
+                self.told = True
+                warnings.warn(
+                    f"most returns lie beyond {self.support[[0, -1]]}: set v_min and v_max"
+                )
+            return project_distribution(self.support, *goal)
         return q_learning_targets(*goal, next_out)
 
     def _noises(self) -> Sequence[Floats | None]:

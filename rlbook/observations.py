@@ -16,6 +16,12 @@ from numpy.typing import NDArray
 # Boards with more kinds of cells than this are seen as numbers, rather than in planes.
 MOST_LEVELS = 64
 
+# Whole numbers that may be larger than this are not scaled: such a bound says only that there is
+# none, and what is really seen would vanish beside it.
+LARGEST_SCALE = 2**16
+
+SIGNED = {"uint16": "int32", "uint32": "int64", "uint64": "int64"}
+
 
 class Observations(NamedTuple):
     """How observations are stored, and how large their numbers get.
@@ -23,7 +29,8 @@ class Observations(NamedTuple):
     Attributes:
         shape: of one observation.
         dtype: of its numbers.
-        scale: what the network divides them by: the largest that there is, if they are whole.
+        scale: what the network divides them by: the largest that there is, if they are whole and
+            that is known.
         levels: of a board of so few different whole numbers that each gets a plane of its own, how
             many there are; else 0.
         low: the lowest of them.
@@ -50,14 +57,28 @@ class Observations(NamedTuple):
         return obs[:, :, -1] if self.stack > 1 else obs
 
     def encode_all(self, observations: Any) -> NDArray[Any]:
-        """Observations of several environments as one array, (N, *shape)."""
+        """Observations of several environments as one array, (N, *shape).
+
+        Raises:
+            ValueError: an array of another shape, or a number that there is not.
+        """
         if self.space is None:
-            return np.asarray(observations, self.dtype)
+            array = np.asarray(observations, self.dtype)
+            if array.shape[1:] != self.shape:
+                raise ValueError(
+                    f"observations of shape {array.shape[1:]} are not allowed: {self.shape}"
+                )
+            return array
         if isinstance(self.space, gymnasium.spaces.Discrete):
-            numbers = np.asarray(observations)[:, None] - self.space.start
-            return (numbers == np.arange(self.space.n)).astype(self.dtype)
+            ones = np.asarray(observations)[:, None] - self.space.start == np.arange(self.space.n)
+            if not ones.any(axis=1).all():
+                raise self._refused(observations)
+            return ones.astype(self.dtype)
         flat = [gymnasium.spaces.flatten(self.space, each) for each in observations]
         return np.asarray(flat, self.dtype)
+
+    def _refused(self, observations: Any) -> ValueError:
+        return ValueError(f"obs={observations!r} is not allowed: one of {self.space}, or more")
 
     @property
     def num_inputs(self) -> int:
@@ -81,15 +102,16 @@ class Observations(NamedTuple):
         if self.space is None:
             given = np.asarray(obs)
             single = given.shape == self.shape
-            if not single and given.shape[1:] != self.shape:
+            if not single and (given.shape[1:] != self.shape or not len(given)):
                 raise ValueError(
                     f"obs of shape {given.shape} is not allowed: {self.shape}, or more"
                 )
             return self.encode_all(given[None] if single else given), single
-        single = self.space.contains(obs)
+        allowed = _without_bounds(self.space)
+        single = allowed.contains(obs)
         several = [obs] if single else list(obs) if np.iterable(obs) else []
-        if not several or not all(self.space.contains(each) for each in several):
-            raise ValueError(f"obs={obs!r} is not allowed: one of {self.space}, or more")
+        if not several or not all(allowed.contains(each) for each in several):
+            raise self._refused(obs)
         return self.encode_all(several), single
 
 
@@ -107,7 +129,7 @@ def observations_of(env: gymnasium.Env[Any, Any]) -> Observations:
         whole = space.dtype.kind in "iu"
         found = Observations(
             space.shape,
-            dtype=np.dtype(space.dtype).name if whole else "float32",
+            dtype=_stored(np.dtype(space.dtype)) if whole else "float32",
             stack=frames_of(env),
         )
         if not whole:
@@ -115,10 +137,31 @@ def observations_of(env: gymnasium.Env[Any, Any]) -> Observations:
         low, high = int(space.low.min()), int(space.high.max())
         if len(space.shape) == 2 and high - low < MOST_LEVELS:
             return found._replace(levels=high - low + 1, low=low)
-        return found._replace(scale=float(max(-low, high, 1)))
+        largest = max(-low, high, 1)
+        return found._replace(scale=float(largest if largest <= LARGEST_SCALE else 1))
     if not space.is_np_flattenable:
         raise ValueError(f"the environment's observations can't be made an array: {space}")
     return Observations((gymnasium.spaces.flatdim(space),), space=space)
+
+
+def _without_bounds(space: Any) -> Any:
+    """A space that also holds what lies a little outside this one, or is in double precision.
+
+    Environments give such observations, and a network makes nothing of the difference.
+    """
+    spaces = gymnasium.spaces
+    if isinstance(space, spaces.Dict):
+        return spaces.Dict({name: _without_bounds(each) for name, each in space.items()})
+    if isinstance(space, spaces.Tuple):
+        return spaces.Tuple([_without_bounds(each) for each in space])
+    if isinstance(space, spaces.Box):
+        return spaces.Box(-np.inf, np.inf, space.shape, np.float64)
+    return space
+
+
+def _stored(whole: np.dtype[Any]) -> str:
+    """The name of the dtype that whole numbers are kept in: signed beyond bytes, for torch."""
+    return SIGNED.get(whole.name, whole.name)
 
 
 def frames_of(env: gymnasium.Env[Any, Any]) -> int:

@@ -69,8 +69,11 @@ class Body(nn.Module):
     ) -> None:
         super().__init__()
         self.observations, shape = observations, observations.shape
-        if len(shape) > 3:
-            raise ValueError(f"observations of shape {shape} are not allowed: 3 axes at most")
+        if len(shape) > 3 and channels:
+            raise ValueError(
+                f"observations of shape {shape} are not allowed: 3 axes at most, or channels=() to "
+                "lay them flat"
+            )
         # A picture is (height, width), (channels, height, width) or (height, width, channels).
         last = len(shape) == 3 and shape[-1] < min(shape[:2])
         self.channels_last = last and len(channels) > 0  # what is laid flat stays as it is

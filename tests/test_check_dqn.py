@@ -149,7 +149,7 @@ def batch_of(rng, size=16, gamma=0.9):
 
 
 def make_loss():
-    return DQN("CartPole-v1", seed=1, device="cpu", hidden=(8,), replay_capacity=64).loss
+    return DQN("CartPole-v1", seed=1, device="cpu", hidden=(8,), replay_capacity=128).loss
 
 
 def test_equation_6_1(rng):

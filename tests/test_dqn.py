@@ -1,5 +1,8 @@
 """DQN and Rainbow's tricks: targets against the definitions, learning in probes, exact counts."""
 
+import signal
+import warnings
+
 import gymnasium
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from rlbook import dqn
 from rlbook.distributional import action_values
 from rlbook.dqn import DQN
 from rlbook.rainbow import Rainbow
+from rlbook.replay import Replay
 from rlbook.rollout import CHUNK
 from rlbook.schedules import Linear
 
@@ -341,11 +345,88 @@ def test_numbers_that_are_not_finite_stop_training_and_lose_nothing(broken, what
     assert np.isfinite(agent.get_weights()).all()
 
 
+@pytest.mark.parametrize("prioritized", [False, True])
+@pytest.mark.parametrize("num_envs", [1, 3, 16])
+@pytest.mark.parametrize("n_step", [1, 3])
+def test_the_smallest_memory_that_is_allowed_learns_also_from_the_shortest_episodes(
+    n_step, num_envs, prioritized
+):
+    """Every other row is then no transition, but where one led."""
+    settings = {"batch_size": 16, "learning_starts": 64, "hidden": (8,), "n_step": n_step}
+    settings |= {"replay_capacity": 32, "prioritized": prioritized, "num_envs": num_envs}
+    agent = DQN(lambda: Probe(lambda state, action: (0, 1.0, True)), **settings)
+    agent.learn(3_000)
+    assert agent.loss.updates == (agent.timesteps - 64) // 2
+
+
+def test_distributions_that_returns_do_not_fit_in_are_told_once():
+    """Else all that they say is the outermost atom, and nothing is left to choose by."""
+    settings = TINY | {"distributional": True, "num_envs": 2}
+    make = lambda: Probe(lambda state, action: (0, 1.0, True))  # noqa: E731
+    with pytest.warns(UserWarning, match=r"returns lie beyond \[-0.1  0.1\]: set v_min") as told:
+        DQN(make, v_min=-0.1, v_max=0.1, **settings).learn(400)
+    assert len(told) == 1
+    with warnings.catch_warnings(action="error"):
+        DQN(make, v_min=-1.0, v_max=1.0, **settings).learn(400)
+
+
+@pytest.mark.parametrize("prioritized", [False, True])
+def test_ctrl_c_finds_steps_remembered_whole_or_not_at_all(prioritized, monkeypatch):
+    """It comes between the rows and their count, and between the memory and the agent's."""
+    agent = DQN(Counting, num_envs=2, prioritized=prioritized, **TINY)
+    for where in (Replay, "_note"), (DQN, "record"):
+        with monkeypatch.context() as patched:
+            before = getattr(*where)
+
+            def interrupted(self, *args, before=before):
+                signal.raise_signal(signal.SIGINT)
+                return before(self, *args)
+
+            patched.setattr(*where, interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                agent.learn(400)
+        arrays = agent.replay.to_arrays()
+        assert arrays["replay_counts"].sum() == agent.timesteps > 0
+        assert len(agent.replay) == arrays["replay_rows"]["ready"].sum()
+        agent.replay.load_arrays(arrays)  # which turns down what is damaged
+    agent.learn(400)
+
+
+def test_what_ctrl_c_becomes_in_a_compiled_call_is_ctrl_c(monkeypatch):
+    agent = DQN(Counting, num_envs=2, **TINY)
+
+    def compiled_call(*args):
+        raise SystemError("returned a result with an exception set") from KeyboardInterrupt()
+
+    monkeypatch.setattr(agent, "record", compiled_call)
+    with pytest.raises(KeyboardInterrupt):
+        agent.learn(400)
+
+
+def test_a_file_says_what_the_agent_is(tmp_path):
+    DQN(Counting, num_envs=2, **TINY).save(tmp_path / "agent")
+    for name in ("learning_rate", "seed"):
+        with pytest.raises(TypeError, match=f"{name}= is not allowed here: the file says"):
+            DQN.load(tmp_path / "agent", env=Counting, **{name: 1})
+
+
 @pytest.mark.parametrize(
     "options, message",
     [
         ({"env": "Pendulum-v1"}, "DQN needs Discrete actions"),
-        ({"replay_capacity": 10}, "replay_capacity=10 is not allowed: a whole number, at least 64"),
+        (
+            {"replay_capacity": 10},
+            "replay_capacity=10 is not allowed: a whole number, at least 128",
+        ),
+        (
+            {"n_step": 10**12},
+            "n_step=1000000000000 is not allowed: a whole number, from 1 to 100000",
+        ),
+        (
+            {"replay_order": "latest", "prioritized": True},
+            "replay_order='latest' is not allowed with",
+        ),
+        ({"v_min": 1e8, "v_max": 1e8 + 1}, "v_max=100000001.0 is not allowed: above v_min"),
         ({"replay_order": "oldest"}, "replay_order='oldest' is not allowed"),
         ({"epsilon": 2}, "epsilon=2 is not allowed"),
         ({"v_min": 1.0, "v_max": 0.0}, "v_max=0.0 is not allowed"),

@@ -99,6 +99,15 @@ def test_layers_are_windows_onto_one_vector_in_order():
     assert network.get_weights().max() == 31  # what was given has been copied
 
 
+def test_only_convolutions_mind_how_many_axes_there_are():
+    observations, obs = Observations((2, 3, 4, 5)), normal(6, 2, 3, 4, 5)
+    assert torch_network(observations, channels=(), dueling=True)(obs).shape == (6, 3)
+    with pytest.raises(
+        ValueError, match=r"\(2, 3, 4, 5\) are not allowed: 3 axes at most, or chan"
+    ):
+        torch_network(observations)
+
+
 def test_observations_with_several_axes_are_laid_flat():
     network, obs = Dense((6, 4, 2), 0), normal(3, 2, 3)
     np.testing.assert_array_equal(network(obs), network(obs.reshape(3, 6)))

@@ -51,6 +51,9 @@ def seen(space):
         (np.uint8, "uint8", 100.0),
         (np.int8, "int8", 100.0),
         (np.int64, "int64", 100.0),
+        (np.uint16, "int32", 100.0),  # torch adds and compares none of these three
+        (np.uint32, "int64", 100.0),
+        (np.uint64, "int64", 100.0),
     ],
 )
 @pytest.mark.parametrize("shape", [(), (3,), (5, 6), (2, 5, 6)])
@@ -75,7 +78,9 @@ def test_boxes(dtype, kept, scale, shape):
         (-9, -4, 9.0),
         (0, 1, 1.0),
         (0, 0, 1.0),
-        (-(2**40), 5, 2.0**40),
+        (-(2**16), 5, 2.0**16),
+        (-(2**40), 5, 1.0),  # beside which 4 and 5 would look the same
+        (0, np.iinfo(np.int64).max, 1.0),
         ([0, -2], [7, 1], 7.0),
     ],
 )
@@ -193,6 +198,24 @@ def test_what_is_not_in_the_space_is_refused(space, obs):
     with pytest.raises(ValueError, match=r"is not allowed: one of .*, or more") as said:
         seen(space).batch_of(obs)
     assert f"obs={obs!r}" in str(said.value) and str(space) in str(said.value)
+
+
+def test_what_lies_a_little_outside_a_box_is_seen_as_training_sees_it():
+    space = spaces.Dict({"kind": spaces.Discrete(3), "place": spaces.Box(0, 1, (2,))})
+    found = seen(space)
+    obs = {"kind": 1, "place": np.array([1.0 + 1e-6, 0.5])}  # in double precision, too
+    batch, single = found.batch_of(obs)
+    assert single
+    np.testing.assert_array_equal(batch, found.encode_all([obs]))
+    assert not found.batch_of([obs, obs])[1]
+
+
+def test_what_an_environment_shows_must_have_its_shape():
+    """NumPy would repeat it, and zeros mean nothing."""
+    with pytest.raises(ValueError, match=r"shape \(1,\) are not allowed: \(2,\)"):
+        seen(spaces.Box(-1, 1, (2,))).encode_all([np.zeros(1)])
+    with pytest.raises(ValueError, match=r"obs=\[0, 4\] is not allowed: one of Discrete\(3\)"):
+        seen(spaces.Discrete(3)).encode_all([0, 4])
 
 
 # Stacks of frames

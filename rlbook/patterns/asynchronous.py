@@ -19,7 +19,7 @@ from typing import Any
 
 from rlbook.backends import DEFAULT_TIMEOUT
 from rlbook.history import Stopwatch
-from rlbook.patterns.synchronous import learn_from
+from rlbook.patterns.synchronous import learn_from, take_in
 
 
 def learn(agent: Any, steps: int, watch: Stopwatch, after_round: Callable[[int], None]) -> None:
@@ -47,8 +47,7 @@ def learn(agent: Any, steps: int, watch: Stopwatch, after_round: Callable[[int],
             for future in sorted(done, key=running.__getitem__):
                 worker = running.pop(future)
                 rollout = future.result()
-                batches = agent.postprocess(rollout, shares[worker])
-                agent.record(rollout, shares[worker])
+                batches = take_in(agent, rollout, shares[worker])
                 send(worker)
                 watch.lap("communicating")
                 learn_from(agent, batches, agent.gradients)

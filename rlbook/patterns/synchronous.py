@@ -10,13 +10,14 @@ the same on every engine. What it costs is that somebody always waits.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
+from rlbook.backends.interrupts import uninterrupted
 from rlbook.history import Stopwatch
-from rlbook.rollout import gather
+from rlbook.rollout import Rollout, gather
 
 
 def learn(
@@ -41,9 +42,7 @@ def learn(
             rollouts = group.call("rollout", weights, length, agent.exploration(length))
             watch.lap_workers([each.seconds for each in rollouts], agent.backend.parallel)
             rollout = gather(rollouts)
-            batches = agent.postprocess(rollout, numbers)
-            agent.record(rollout, numbers)
-            learn_from(agent, batches, gradients)
+            learn_from(agent, take_in(agent, rollout, numbers), gradients)
             watch.lap("learning")
             steps -= length
             after_round(length * agent.num_envs)
@@ -51,13 +50,30 @@ def learn(
         group.close()
 
 
-def learn_from(agent: Any, batches: Any, gradients: Callable[[Any], Any]) -> None:
+def take_in(agent: Any, rollout: Rollout, numbers: list[int]) -> Iterator[Any]:
+    """Remember what these environments did; the batches to learn from then.
+
+    Ctrl-C finds it remembered whole, or not at all.
+    """
+    with uninterrupted():
+        batches = agent.postprocess(rollout, numbers)
+        agent.record(rollout, numbers)
+        return batches  # type: ignore[no-any-return]
+
+
+def learn_from(agent: Any, batches: Iterator[Any], gradients: Callable[[Any], Any]) -> None:
     """Take a step of the optimiser for each batch, and note the mean size of the errors."""
     errors = []
-    for batch in batches:
+    while (batch := _next(batches)) is not None:
         found = gradients(batch)
-        agent.apply(found, batch)
+        with uninterrupted():
+            agent.apply(found, batch)
         errors.append(found.errors)
     if errors:
         size = float(np.abs(np.concatenate(errors)).mean())
         agent.history.add_metrics(timesteps=agent.timesteps, td_error=size)
+
+
+def _next(batches: Iterator[Any]) -> Any:
+    with uninterrupted():
+        return next(batches, None)
