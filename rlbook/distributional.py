@@ -6,6 +6,7 @@ distribution is K probabilities, one for each of K equally spaced returns, its a
 
 from __future__ import annotations
 
+import warnings
 from functools import cache
 from typing import Any
 
@@ -67,22 +68,24 @@ def project_distribution(
     return _compiled()(support, returns, discounts, probabilities)  # type: ignore[no-any-return]
 
 
-def share_beyond(
+def warn_if_beyond(
     support: Floats, returns: Floats, discounts: Floats, probabilities: Floats
-) -> float:
-    """Which share of a batch asks for mean returns that no distribution on these atoms has.
+) -> None:
+    """Warn if most of a batch asks for mean returns that no distribution on these atoms has.
 
-    Such a target is cut off at the outermost atom, which is what all of them come to look like.
+    Such targets are cut off at the outermost atom, and all of them come to look alike.
 
     Args: as `project_distribution` has them.
-
-    >>> support, sure = np.float32([0, 1, 2]), np.float32([[0, 0, 1]])
-    >>> share_beyond(support, np.float32([1.0]), np.float32([0.9]), sure)
-    1.0
     """
     means = returns + discounts * (probabilities @ support)
     margin = (support[1] - support[0]) / 2
-    return float(((means < support[0] - margin) | (means > support[-1] + margin)).mean())
+    beyond = (means < support[0] - margin) | (means > support[-1] + margin)
+    if beyond.mean() > 0.5:
+        warnings.warn(
+            f"most returns lie beyond v_min={support[0]} and v_max={support[-1]}: set them to what "
+            "this world can give",
+            stacklevel=2,
+        )
 
 
 def _project(support, returns, discounts, probabilities):  # type: ignore[no-untyped-def]

@@ -12,7 +12,6 @@ How it acts is in `rlbook.policies`, and all that is not of DQN alone in `rlbook
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -28,8 +27,8 @@ from rlbook.distributional import (
     action_values,
     cross_entropy_slopes,
     project_distribution,
-    share_beyond,
     softmax,
+    warn_if_beyond,
 )
 from rlbook.gradients import Gradients, add_up, split
 from rlbook.networks import Network, needs_torch, q_network
@@ -175,7 +174,7 @@ class Loss:
         self.network, self.target_network = network, target_network
         self.support, self.double = support, double
         self.noise_keys = np.array([stream_key(seed, POLICY, 2**32 + i) for i in range(3)])
-        self.updates, self.told = 0, False
+        self.updates = 0
 
     def parameters(self) -> Parameters:
         """What another machine needs, to compute gradients as this one would."""
@@ -217,13 +216,9 @@ class Loss:
         best = action_values(choosing, self.support).argmax(axis=1)
         next_out, goal = chosen(following, best), (batch.returns, batch.discounts)
         if len(self.support):
-            goal = (*goal, softmax(next_out))
-            if not self.told and share_beyond(self.support, *goal) > 0.5:
-                self.told = True
-                warnings.warn(
-                    f"most returns lie beyond {self.support[[0, -1]]}: set v_min and v_max"
-                )
-            return project_distribution(self.support, *goal)
+            next_out = softmax(next_out)
+            warn_if_beyond(self.support, *goal, next_out)
+            return project_distribution(self.support, *goal, next_out)
         return q_learning_targets(*goal, next_out)
 
     def _noises(self) -> Sequence[Floats | None]:
