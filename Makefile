@@ -39,6 +39,7 @@ book: $(READY) ## run every chapter and write executed copies and HTML; ARGS="--
 
 book-data: $(READY) ## measure again what chapters draw and have no time for: an hour, 8 GB, a quiet machine
 	$(PY) book/measure_transport.py
+	$(PY) book/measure_snake.py
 	$(PY) book/measure_ablation.py
 
 bench: $(BENCH_READY) ## measure ours beside its peers in one run; ARGS reaches the benchmarks
