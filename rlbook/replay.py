@@ -323,7 +323,8 @@ class Replay:
         wrong = contradiction(rings, self.n_step)
         if self._tree and not wrong:
             fit = _fit(arrays["replay_priorities"], rings.rows["ready"].ravel())
-            wrong = None if fit else "priorities that are none"
+            largest = 0 < arrays["replay_max_priority"] < np.inf
+            wrong = None if fit and largest else "priorities that are none"
         if wrong:
             raise ValueError(f"the replay memory is damaged: it holds {wrong}")
         for mine, other in zip(self._rings, rings, strict=True):

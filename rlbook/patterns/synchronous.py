@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from rlbook.backends import uninterrupted
+from rlbook.backends.interrupts import uninterrupted
 from rlbook.history import Stopwatch
 from rlbook.rollout import Rollout, gather
 

@@ -1,0 +1,36 @@
+"""What is stored for chapters to draw: made by the code that there is, and by all of it."""
+
+import measure_ablation
+import measure_snake
+import numpy as np
+import pytest
+import stored
+
+
+@pytest.mark.parametrize("measured", [measure_ablation, measure_snake], ids=lambda m: m.__name__)
+def test_what_is_stored_is_of_the_code_that_there_is(measured):
+    found = stored.load(measured.RESULTS)
+    assert found["code"] == stored.code_hash(measured.CODE), f"run `{measured.COMMAND}`"
+    assert found["command"] == measured.COMMAND
+
+
+def test_the_ablation_is_of_all_variants_worlds_and_seeds():
+    found = stored.load(measure_ablation.RESULTS)
+    for name, world in measure_ablation.WORLDS.items():
+        assert (found["steps"][name], found["best"][name]) == (world.steps, world.best)
+        assert found["random"][name] < 0.1 * world.best
+        assert list(found["curves"][name]) == list(measure_ablation.VARIANTS)
+        for variant, curves in found["curves"][name].items():
+            shape = len(measure_ablation.SEEDS), measure_ablation.POINTS
+            assert np.shape(curves) == shape, variant
+            assert np.max(curves) <= world.best
+            assert len(found["seconds"][name][variant]) == len(measure_ablation.SEEDS)
+
+
+def test_the_networks_that_are_stored_are_the_snakes():
+    found = stored.load(measure_snake.RESULTS)
+    assert np.shape(found["curves"]) == (len(measure_snake.SEEDS), measure_snake.POINTS)
+    agent = measure_snake.make_agent(seed=0)
+    agent.loss.network.set_weights(np.float32(np.load(measure_snake.NETWORK)["weights"]))
+    best = max(curve[-1] for curve in found["curves"])
+    assert measure_snake.apples(agent.predict, "kinds") > 0.8 * best  # half the digits are there
