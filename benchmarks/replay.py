@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from itertools import cycle
 from time import perf_counter
@@ -9,6 +10,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+import psutil
 
 from benchmarks.measuring import Row, Spread, Target, interleave, named, ratios
 from rlbook.replay import Replay
@@ -16,6 +18,7 @@ from rlbook.replay import Replay
 CAPACITY, BATCH = 1_000_000, 512
 NUM_ENVS, STEPS = 8, 64  # of one addition
 ALPHA, BETA = 0.6, 0.4
+FRAME, FRAMES = (84, 84), 4  # as in Atari
 OBS = 4  # numbers in an observation, as in CartPole
 Side = Callable[[], float]
 
@@ -100,6 +103,36 @@ def adding(quick: bool) -> list[Row]:
             Target(1, at_least=True),
             "An absolute figure, which depends on the processor. cpprb is given each next "
             "observation and stores it as well.",
+        )
+    ]
+
+
+def memory(quick: bool) -> list[Row]:
+    """What transitions of four stacked frames occupy when all of them are there."""
+    capacity = 20_000 if quick else CAPACITY
+    frames = np.zeros((NUM_ENVS, STEPS, *FRAME), np.uint8)
+    numbers, never = np.zeros((NUM_ENVS, STEPS), int), np.zeros((NUM_ENVS, STEPS), bool)
+    process = psutil.Process()
+    for size in (STEPS, capacity):  # the first compiles
+        before = process.memory_info().rss
+        replay = Replay(size, NUM_ENVS, FRAME, np.uint8, stack=FRAMES, prioritized=True)
+        while len(replay) < size:
+            replay.add(frames, numbers, numbers, never, never)
+    found = process.memory_info().rss - before
+    frame = math.prod(FRAME) * capacity
+    return [
+        Row(
+            f"Memory of {capacity:,} transitions of {FRAMES} frames",
+            f"Replay({capacity:,}, {NUM_ENVS}, {FRAME}, uint8, stack={FRAMES}, prioritized=True)",
+            "one frame each, and nothing else",
+            {"times its size": Spread.of([found / frame])},
+            {
+                "ours, GB": found / 1e9,
+                "told before, GB": replay.nbytes / 1e9,
+                "two stacks each, GB": 2 * FRAMES * frame / 1e9,
+            },
+            Target(1.1, at_least=False),
+            "Resident memory of the process, once all are stored.",
         )
     ]
 

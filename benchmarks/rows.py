@@ -54,6 +54,7 @@ ROWS = {
         "replay", "prioritized", "sampling and updating against cpprb and Tianshou"
     ),
     "replay_uniform": Subject("replay", "uniform", "sampling against stable-baselines3"),
+    "replay_memory": Subject("replay", "memory", "what a million stacks of frames occupy"),
     "replay_adding": Subject("replay", "adding", "adding transitions against cpprb"),
     "dqn": Subject("dqn", "cart_pole", "DQN on CartPole-v1 against stable-baselines3's"),
     "dqn_same": Subject("dqn", "same_hyperparameters", "the same, with the same hyperparameters"),
