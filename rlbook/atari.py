@@ -5,10 +5,12 @@ the Arcade Learning Environment (Bellemare et al., 2013). They come with the pac
 so does what steps many of them in C++. What players see is standard (Mnih et al., 2015, "Methods";
 Machado et al., "Revisiting the Arcade Learning Environment", 2018): every action lasts four frames,
 of the last two of which the brighter pixels are taken, in grey, 84 x 84; an observation is the last
-four of those; with probability 0.25 an action is not heard and the one before lasts on.
+four of those; with probability 0.25 an action is not heard and the one before lasts on; a game
+begins after up to 30 actions that do nothing, and a shot where it waits for one; it ends with the
+last life.
 
 An emulator cannot be taken to another process in the middle of a game. Where a worker is rebuilt,
-or `learn` is called again, its games begin anew.
+or `learn` is called again, other games begin.
 """
 
 from __future__ import annotations
@@ -31,12 +33,15 @@ class Atari:
         env_id: such as `"ALE/Breakout-v5"`.
         clip_rewards: count only whether points are won or lost, as agents do while they learn; to
             see the score, evaluate with False.
+
+    Raises:
+        ImportError: `ale-py` is not installed.
+        ValueError: there is no such game.
     """
 
     def __init__(self, env_id: str, clip_rewards: bool = True) -> None:
         self.env_id, self.clip_rewards = env_id, clip_rewards
-        game = env_id.removeprefix("ALE/").removesuffix("-v5")
-        self.game = "".join("_" * (c.isupper() and i > 0) + c.lower() for i, c in enumerate(game))
+        self.game = _game(env_id)
 
     def __call__(self) -> AtariEnv:
         """One game, as an ordinary environment."""
@@ -57,12 +62,23 @@ class AtariBatch:
         self.envs = _vector_env(atari, len(seeds))
         self.stacks = np.zeros((len(seeds), STACK, SIZE, SIZE), np.uint8)
         self.ended = np.zeros(len(seeds), np.bool_)
-        self.born = uuid.uuid4().hex  # tells it from another that goes on in its place
+        self.born = ""
 
     def reset(self) -> NDArray[np.uint8]:
-        """Begin a game in each; the first observations."""
-        frames, _ = self.envs.reset(seed=self.seeds)
+        """Begin the first game in each; the first observations."""
+        return self.begin_anew(np.zeros(len(self.seeds), np.int64))
+
+    def begin_anew(self, clocks: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Begin another game in each, in place of those that cannot be brought back.
+
+        Args:
+            clocks: (N,), steps taken before. Each has games of its own, lest the same be played
+                again and again.
+        """
+        frames, _ = self.envs.reset(seed=(self.seeds + clocks) % 2**31)
         self.stacks[:] = frames  # the first frame stands for those before it
+        self.ended[:] = False
+        self.born = uuid.uuid4().hex  # tells these games from those in whose place they are
         return self.stacks
 
     def step(self, actions: NDArray[np.int64]) -> tuple[Any, ...]:
@@ -109,18 +125,29 @@ class AtariEnv(gymnasium.Env[Any, Any]):
         return None if self.batch is None else np.repeat(self.batch.stacks[0, -1, :, :, None], 3, 2)
 
 
-def _vector_env(atari: Atari, num_envs: int) -> Any:
+def _game(env_id: str) -> str:
+    """What the emulator calls the game: `"tic_tac_toe_3d"` for `"ALE/TicTacToe3D-v5"`."""
     try:
-        from ale_py.vector_env import AtariVectorEnv
+        import ale_py  # which registers the games
     except ImportError:
         raise ImportError("Atari games need `pip install 'rlbook[atari]'`") from None
+    gymnasium.register_envs(ale_py)
+    try:
+        return str(gymnasium.spec(env_id).kwargs["game"])
+    except (gymnasium.error.Error, KeyError) as error:
+        raise ValueError(f"env={env_id!r} is not allowed: {error}") from error
+
+
+def _vector_env(atari: Atari, num_envs: int) -> Any:
+    from ale_py.vector_env import AtariVectorEnv
+
     try:
         with warnings.catch_warnings():  # of a game that does not exist, which is an error as well
             warnings.simplefilter("ignore")
             return AtariVectorEnv(
                 atari.game, num_envs, stack_num=1, img_height=SIZE, img_width=SIZE,
-                frameskip=FRAMES, repeat_action_probability=STICKY,
-                reward_clipping=atari.clip_rewards,
+                frameskip=FRAMES, maxpool=True, repeat_action_probability=STICKY, noop_max=30,
+                use_fire_reset=True, episodic_life=False, reward_clipping=atari.clip_rewards,
             )  # fmt: skip
     except Exception as error:  # it raises whatever its C++ does
         raise ValueError(f"env={atari.env_id!r} is not allowed: {error}") from error

@@ -9,6 +9,7 @@ what the algorithm is.
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -128,6 +129,7 @@ class DeepAgent(Agent):
     SAVED = (*Agent.SAVED, "data_parallel")
     behaviour_policy: Policy
     replay: Any = None
+    _told_of_lost = False  # that its environments can't be brought back to where they stood
 
     def __init__(
         self,
@@ -225,14 +227,33 @@ class DeepAgent(Agent):
         return self.explore(coming).reshape(steps, self.num_envs)
 
     def begun_anew(self, rollout: Rollout, numbers: list[int]) -> list[int]:
-        """Of these environments, those that left an episode unasked, as only Atari's ever do."""
-        pairs = zip(numbers, rollout.states, strict=True)
-        return [
-            number
-            for number, state in pairs
-            if (before := self._states[number]) and "born" in state["env"]
-            if before["env"]["born"] != state["env"]["born"]
-        ]
+        """Of these environments, those that left an episode unasked since they were heard of last.
+
+        Atari games do wherever they must be built again; others where playing their episode again
+        led elsewhere, so that the first observation is not the one that was the newest.
+        """
+        anew, lost = [], False
+        for number, state, first in zip(numbers, rollout.states, rollout.obs[:, 0], strict=True):
+            before = self._states[number]
+            if before is None:
+                continue
+            if before["obs"] is None:
+                left = before["env"]["born"] != state["env"]["born"]
+            else:
+                left = before["obs"] != first.tolist()
+                lost = lost or left
+            if left:
+                anew.append(number)
+        if lost and not self._told_of_lost:
+            self._told_of_lost = True
+            warnings.warn(
+                f"the environment {self.env_id or self.make_env} cannot be brought back to where "
+                "it stood, so it begins a new episode in every learn() after the first, after "
+                "load(), and where a worker is built again, which on Spark is in every round; "
+                "with other workers or another backend the numbers may differ",
+                stacklevel=2,
+            )
+        return anew
 
     def record(self, rollout: Rollout, numbers: list[int]) -> None:
         """Note what these environments did, and where they stand now."""
@@ -280,6 +301,9 @@ class DeepAgent(Agent):
         try:
             parameters = self.loss.parameters()
             found = {name: learned[name] for name in parameters._fields}
+            for name, values in found.items():
+                if not np.isfinite(values).all():
+                    raise ValueError(f"{name} holds numbers that are not finite")
             self.loss.set_parameters(parameters._replace(**found))
             self.optimiser.load_arrays(learned)
             if self.replay is not None:

@@ -25,7 +25,7 @@ from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
 
 from rlbook_envs.chance import step_key
 from rlbook_envs.compiled import rule
-from rlbook_envs.world import row_rules
+from rlbook_envs.world import WorldEnv, row_rules
 
 # What `gymnasium.make` wraps around an environment without changing what it does.
 TRANSPARENT = (TimeLimit, OrderEnforcing, PassiveEnvChecker)
@@ -251,6 +251,9 @@ class Episodes:
     state of the environment's chance from when the episode began, and the actions since, and plays
     them again after it has travelled.
 
+    That fails where the environment keeps what is not in this: chance of its own, or something that
+    outlasts an episode. Who calls `set_state` compares what is observed then with what was.
+
     Args:
         make_env: makes the environment.
         seed: for the environment's chance.
@@ -260,6 +263,7 @@ class Episodes:
         self.make_env = make_env
         self.seed = seed
         self.actions: list[Any] = []
+        self.told = ""  # the actions that `get_state` has told of
         self.begun_with: Any = None  # the environment's chance when the episode began
         self.truncated = False
         self.env = make_env()
@@ -269,25 +273,41 @@ class Episodes:
         """Begin an episode; the very first one seeds the environment. Its first observation."""
         first = self.begun_with is None
         self.begun_with = FIRST_EPISODE if first else _chance_of(self.env)
-        self.actions = []
+        self.actions, self.told = [], ""
         obs, _ = self.env.reset(seed=self.seed if first else None)
         return obs
 
     def get_state(self) -> dict[str, Any]:
-        """What `set_state` needs, in plain numbers."""
-        return {"begun_with": self.begun_with, "actions": self.actions}
+        """What `set_state` needs, in plain numbers and text.
 
-    def set_state(self, saved: dict[str, Any]) -> None:
-        """Play again what had been played when `get_state` was called."""
-        self.begun_with, self.actions = saved["begun_with"], list(saved["actions"])
+        It is asked for after every rollout. So the actions are a text of one character each, which
+        is copied at once, however long the episode has become, where a list goes number by number.
+        """
+        self.told += "".join(map(chr, self.actions[len(self.told) :]))
+        return {"begun_with": self.begun_with, "actions": self.told}
+
+    def set_state(self, saved: dict[str, Any]) -> tuple[Any, bool]:
+        """Play again what had been played when `get_state` was called.
+
+        Returns:
+            The newest observation, and whether it ends the episode. Where the episode ends before
+            all has been played, or had never begun, the observation is None.
+        """
+        self.begun_with, self.told = saved["begun_with"], saved["actions"]
+        self.actions = [ord(action) for action in self.told]
         if self.begun_with is None:
-            return
-        self.env.reset(seed=self.seed)
+            return None, False
+        obs, _ = self.env.reset(seed=self.seed)
         if self.begun_with != FIRST_EPISODE:
             _set_chance_of(self.env, self.begun_with)
-            self.env.reset()
+            obs, _ = self.env.reset()
+        ended = False
         for action in self.actions:
-            self.env.step(action)
+            if ended:
+                return None, True
+            obs, _, terminated, truncated, _ = self.env.step(action)
+            ended = bool(terminated or truncated)
+        return obs, ended
 
     def __reduce__(self) -> Any:
         return _again, (self.make_env, self.seed, self.get_state())
@@ -299,21 +319,28 @@ def _again(make_env: Callable[[], Any], seed: int, saved: dict[str, Any]) -> Epi
     return episodes
 
 
-def _chance_of(env: gymnasium.Env[Any, Any]) -> Any:
-    if _keeps_its_state(env):
-        return env.unwrapped.get_state()  # type: ignore[attr-defined]
-    return env.unwrapped.np_random.bit_generator.state
+def _chance_of(env: gymnasium.Env[Any, Any]) -> dict[str, Any]:
+    """The state of the environment's chance, as JSON can hold it; empty if it can't be told."""
+    world = env.unwrapped
+    if isinstance(world, WorldEnv):  # others may mean anything by `get_state`
+        return world.get_state()
+    generator = getattr(world.np_random, "bit_generator", None)  # NumPy's old ones have none
+    return {} if generator is None else _plain(generator.state)  # type: ignore[no-any-return]
 
 
-def _keeps_its_state(env: gymnasium.Env[Any, Any]) -> bool:
-    return hasattr(env.unwrapped, "get_state") and hasattr(env.unwrapped, "set_state")
+def _set_chance_of(env: gymnasium.Env[Any, Any], saved: dict[str, Any]) -> None:
+    world = env.unwrapped
+    if isinstance(world, WorldEnv):
+        world.set_state(saved)
+    elif saved:
+        world.np_random.bit_generator.state = saved
 
 
-def _set_chance_of(env: gymnasium.Env[Any, Any], saved: Any) -> None:
-    if _keeps_its_state(env):
-        env.unwrapped.set_state(saved)  # type: ignore[attr-defined]
-    else:
-        env.unwrapped.np_random.bit_generator.state = saved
+def _plain(state: Any) -> Any:
+    """With lists for arrays, which NumPy's generators take back as well."""
+    if isinstance(state, dict):
+        return {name: _plain(value) for name, value in state.items()}
+    return state.tolist() if isinstance(state, np.ndarray) else state
 
 
 def _own_chance(env_key: Any, clock: int) -> int:

@@ -70,14 +70,16 @@ def evaluate(
     check_whole("episodes", episodes, 1)
     world = (agent.make_env if env is None else env_maker(env))()
     returns, lengths = np.zeros(episodes), np.zeros(episodes, np.int64)
-    for episode in range(episodes):
-        obs, _ = world.reset(seed=seed if episode == 0 else None)
-        ended = False
-        while not ended:
-            action = agent.predict(obs, deterministic=deterministic)
-            obs, reward, terminated, truncated, _ = world.step(action)
-            returns[episode] += float(reward)
-            lengths[episode] += 1
-            ended = terminated or truncated
-    world.close()
+    try:
+        for episode in range(episodes):
+            obs, _ = world.reset(seed=seed if episode == 0 else None)
+            ended = False
+            while not ended:
+                action = agent.predict(obs, deterministic=deterministic)
+                obs, reward, terminated, truncated, _ = world.step(action)
+                returns[episode] += float(reward)
+                lengths[episode] += 1
+                ended = terminated or truncated
+    finally:
+        world.close()
     return Evaluation(returns, lengths)

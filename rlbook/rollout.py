@@ -12,6 +12,8 @@ true last one included, and `reset_rows` says which rows nobody must learn from.
 
 from __future__ import annotations
 
+import contextlib
+import weakref
 from collections.abc import Callable
 from functools import cache
 from time import perf_counter
@@ -189,9 +191,27 @@ class RolloutWorker:
                 continue
             self.clocks[row] = state["clock"]
             if self.envs.restorable:
-                self.envs.set_row(row, state["env"])
-                self.obs[row], self.ended[row] = state["obs"], state["ended"]
-                self.returns[row], self.lengths[row] = state["episode"]
+                self._go_on(row, state)
+        if any(states) and not self.envs.restorable:
+            self.obs[:] = self.observations.encode_all(self.envs.begin_anew(self.clocks))
+            self.ended[:], self.returns[:], self.lengths[:] = False, 0.0, 0.0
+
+    def _go_on(self, row: int, state: dict[str, Any]) -> None:
+        """Bring an environment back to where it stood, or begin an episode if it ends elsewhere.
+
+        Nothing would say so otherwise, and the memory would hold a step that there never was.
+        """
+        then = np.array(state["obs"], self.obs.dtype)
+
+        def as_then(obs: Any) -> bool:
+            return np.array_equal(self.observations.encode_all([obs])[0], then)
+
+        if self.envs.set_row(row, state["env"], as_then):
+            self.obs[row], self.ended[row] = then, state["ended"]
+            self.returns[row], self.lengths[row] = state["episode"]
+        else:
+            self.obs[row] = self.observations.encode_all([self.envs.begin(row)])[0]
+            self.ended[row], self.returns[row], self.lengths[row] = False, 0.0, 0.0
 
     # The backends' names for a snapshot of a worker.
     get_state, set_state = get_states, set_states
@@ -252,7 +272,11 @@ class Chunks:
 
 
 def make_envs(make_env: Callable[[], Any], seed: int, numbers: list[int]) -> Any:
-    """The environments of these numbers: one compiled batch of a world, or one after the other."""
+    """The environments of these numbers: one compiled batch of a world, or one after the other.
+
+    Raises:
+        ValueError: `make_env` gives the same environment again.
+    """
     seeds = [int(stream_key(seed, ENVIRONMENT, number)) for number in numbers]
     if hasattr(make_env, "batch"):
         return make_env.batch(seeds)
@@ -260,17 +284,28 @@ def make_envs(make_env: Callable[[], Any], seed: int, numbers: list[int]) -> Any
     found = compiled_world(env)
     env.close()
     if found is None:
-        return EnvList(make_env, seeds)
+        return EnvList(make_env, [seed % 2**31 for seed in seeds])  # as old generators want them
     return WorldBatch(*found, seeds)
 
 
 class EnvList:
-    """Ordinary environments, stepped one after the other."""
+    """Ordinary environments, stepped one after the other, and closed when nobody has them any more.
 
-    restorable = True
+    Raises:
+        ValueError: `make_env` gives the same environment again.
+    """
+
+    restorable = True  # unless `set_row` finds that one is not
 
     def __init__(self, make_env: Callable[[], Any], seeds: list[int]) -> None:
         self.envs = [Episodes(make_env, seed) for seed in seeds]
+        if len({id(each.env.unwrapped) for each in self.envs}) < len(seeds):
+            raise ValueError(
+                f"env={make_env!r} is not allowed: it must make a new environment whenever it is "
+                "called, and gave the same one again"
+            )
+        # Backends drop workers without a word, and at the latest when the interpreter ends.
+        weakref.finalize(self, _close_all, [each.env for each in self.envs])
         self.ended = [False] * len(seeds)
 
     def reset(self) -> list[Any]:
@@ -299,10 +334,33 @@ class EnvList:
         """All that `set_row` needs, in plain numbers."""
         return {"episode": self.envs[row].get_state(), "ended": bool(self.ended[row])}
 
-    def set_row(self, row: int, saved: Any) -> None:
-        """Play again what had been played when `get_row` was called."""
-        self.envs[row].set_state(saved["episode"])
+    def set_row(self, row: int, saved: Any, as_then: Callable[[Any], bool]) -> bool:
+        """Play again what had been played when `get_row` was called.
+
+        Args:
+            as_then: whether an observation is the one that was newest then.
+
+        Returns:
+            Whether to go on from there. False: it led elsewhere, so an episode must `begin`.
+        """
         self.ended[row] = saved["ended"]
+        try:
+            obs, ended = self.envs[row].set_state(saved["episode"])
+            there = ended == saved["ended"] and as_then(obs)
+        except Exception:  # whatever an environment raises where it is not what it was
+            there = False
+        return there or saved["ended"]  # after an end, an episode begins in any case
+
+    def begin(self, row: int) -> Any:
+        """Begin an episode in one of them, wherever it is; the first observation."""
+        self.ended[row] = False
+        return self.envs[row].reset()
+
+
+def _close_all(envs: list[Any]) -> None:
+    for env in envs:
+        with contextlib.suppress(Exception):  # nobody is there to be told
+            env.close()
 
 
 class WorldBatch:
@@ -329,9 +387,10 @@ class WorldBatch:
         """All that `set_row` needs, in plain numbers."""
         return self.envs.get_row(row)
 
-    def set_row(self, row: int, saved: Any) -> None:
-        """Go on from where `get_row` was called."""
+    def set_row(self, row: int, saved: Any, as_then: Callable[[Any], bool]) -> bool:
+        """Go on from where `get_row` was called, as our worlds always can."""
         self.envs.set_row(row, saved)
+        return True
 
 
 def _count_episodes(rewards, ended, was_ended, returns, lengths, found):  # type: ignore[no-untyped-def]

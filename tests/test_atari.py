@@ -1,8 +1,11 @@
 """Atari games: what players see of them, and that a network can learn from it."""
 
+import inspect
+
 import gymnasium
 import numpy as np
 import pytest
+from ale_py import vector_env
 
 import rlbook
 from rlbook.atari import SIZE, STACK, Atari
@@ -105,6 +108,66 @@ def test_the_same_numbers_with_any_number_of_workers():
     np.testing.assert_array_equal(train(1), train(2))
 
 
-def test_a_game_that_does_not_exist():
-    with pytest.raises(ValueError, match="env='ALE/Brakeout-v5' is not allowed"):
-        rlbook.DQN("ALE/Brakeout-v5")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_every_call_of_learn_plays_other_games(workers):
+    def first_frames():
+        agent = rlbook.DQN("ALE/Breakout-v5", workers=workers, **{**PLAY, "learning_starts": 1_000})
+        seen = []
+        postprocess = agent.postprocess
+        agent.postprocess = lambda rollout, numbers: (
+            seen.append(rollout.obs[:, :30].copy()) or postprocess(rollout, numbers)
+        )
+        for _ in range(3):
+            agent.learn(80)
+        return seen[::5]
+
+    calls, again = first_frames(), first_frames()
+    for one, same in zip(calls, again, strict=True):
+        np.testing.assert_array_equal(one, same)
+    for env in range(2):
+        assert len({frames[env].tobytes() for frames in calls}) == 3
+
+
+def test_games_are_called_what_the_emulator_calls_them():
+    names = ("Breakout", "SpaceInvaders", "TicTacToe3D")
+    games = [Atari(f"ALE/{name}-v5").game for name in names]
+    assert games == ["breakout", "space_invaders", "tic_tac_toe_3d"]
+    obs, _ = Atari("ALE/TicTacToe3D-v5")().reset(seed=1)
+    assert obs.shape == (STACK, SIZE, SIZE)
+
+
+@pytest.mark.parametrize("env_id", ["ALE/Brakeout-v5", "ALE/"])
+def test_a_game_that_does_not_exist(env_id):
+    with pytest.raises(ValueError, match=f"env='{env_id}' is not allowed"):
+        rlbook.DQN(env_id)
+
+
+def test_the_preprocessing_of_atari_is_the_one_that_is_told(monkeypatch):
+    made, real = [], vector_env.AtariVectorEnv
+
+    def recorded(*args, **options):
+        bound = inspect.signature(real).bind(*args, **options)
+        bound.apply_defaults()
+        made.append(bound.arguments)
+        return real(*args, **options)
+
+    monkeypatch.setattr(vector_env, "AtariVectorEnv", recorded)
+    Atari("ALE/Breakout-v5").batch([1, 2])
+    expected = {
+        "game": "breakout",
+        "num_envs": 2,
+        "frameskip": 4,
+        "maxpool": True,
+        "grayscale": True,
+        "img_height": 84,
+        "img_width": 84,
+        "stack_num": 1,
+        "repeat_action_probability": 0.25,
+        "reward_clipping": True,
+        "episodic_life": False,
+        "full_action_space": False,
+        "max_num_frames_per_episode": 108_000,
+        "noop_max": 30,
+        "use_fire_reset": True,
+    }
+    assert {name: made[-1][name] for name in expected} == expected

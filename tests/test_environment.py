@@ -85,6 +85,62 @@ def test_an_environment_may_have_a_set_state_of_its_own_kind():
     assert here == there
 
 
+class Counts(Probe):
+    """Has states of its own, which mean something else and are not plain numbers."""
+
+    def __init__(self):
+        super().__init__(lambda s, a: ((s + a) % 9, 0.0, s == 8), 9, starts=9)
+
+    def get_state(self):
+        return np.array([self.state])
+
+    def set_state(self, saved):
+        self.state = int(saved[0])
+
+
+class Asks(Counts):
+    def get_state(self, player):
+        raise AssertionError("not ours to call")
+
+
+def generator(kind):
+    class Chance(Counts):
+        def reset(self, *, seed=None, options=None):
+            if seed is not None:
+                self.np_random = np.random.Generator(kind(seed))
+            return super().reset(options=options)
+
+    return Chance
+
+
+GENERATORS = (np.random.MT19937, np.random.Philox, np.random.SFC64)
+
+
+@pytest.mark.parametrize("send", [travelled, from_plain_numbers])
+@pytest.mark.parametrize("make", [Counts, Asks, *map(generator, GENERATORS)])
+def test_states_and_generators_of_any_kind_are_put_into_plain_numbers(make, send):
+    episodes = Episodes(make, seed=1)
+    episodes.reset()
+    assert len(play(episodes, 100, np.random.default_rng(0))) > 105  # in a later episode
+    here, there = (play(one, 100, np.random.default_rng(1)) for one in (episodes, send(episodes)))
+    assert here == there
+
+
+def test_where_an_episode_stands_after_it_was_played_again():
+    episodes = Episodes(lambda: Probe(lambda s, a: (s + 1, 0.0, s == 2), 4), seed=1)
+    again = Episodes(episodes.make_env, seed=1)
+    assert again.set_state(episodes.get_state()) == (None, False)
+    episodes.reset()
+    assert again.set_state(episodes.get_state()) == (0, False)
+    for expected in ((1, False), (2, False), (3, True)):
+        episodes.step(70_000)
+        episodes.actions.append(70_000)
+        assert again.set_state(json.loads(json.dumps(episodes.get_state()))) == expected
+        assert again.actions == episodes.actions
+    episodes.actions.append(0)
+    assert again.set_state(episodes.get_state()) == (None, True)  # it had ended before
+
+
 @pytest.mark.parametrize("source", [LAKE, gymnasium.make(LAKE, map_name="8x8"), doubled])
 def test_what_makes_an_environment_can_travel(source):
     make = pickle.loads(cloudpickle.dumps(env_maker(source)))

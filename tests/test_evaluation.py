@@ -1,5 +1,7 @@
 """Evaluation: whole episodes, their returns, the same for the same seed."""
 
+import contextlib
+
 import gymnasium
 import numpy as np
 import pytest
@@ -64,6 +66,24 @@ def test_another_environment_and_random_actions_may_be_asked_for():
     assert agent.asked == {True}
     rlbook.evaluate(agent, episodes=1, deterministic=False)
     assert agent.asked == {True, False}
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_environment_is_closed_also_after_an_error(fails):
+    closed = []
+
+    class Door(Probe):
+        def close(self):
+            closed.append(True)
+
+    def rule(state, action):
+        if fails:
+            raise RuntimeError("stuck")
+        return 0, 1.0, True
+
+    with pytest.raises(RuntimeError, match="stuck") if fails else contextlib.nullcontext():
+        rlbook.evaluate(Fixed(lambda: Door(rule), [0]), episodes=2)
+    assert closed == [True]
 
 
 def test_an_agent_is_not_changed():

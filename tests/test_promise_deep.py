@@ -60,7 +60,7 @@ def test_gradients_in_parts_are_the_same_on_every_backend(backend):
 
 
 class Saboteur(gymnasium.Wrapper):
-    """Kills its own process once, in its 30th step."""
+    """Kills its own process once, in its 7th step: before a round of 8 steps is over."""
 
     def __init__(self, env, marker):
         super().__init__(env)
@@ -68,22 +68,52 @@ class Saboteur(gymnasium.Wrapper):
 
     def step(self, action):
         self.steps += 1
-        if self.steps == 30 and not os.path.exists(self.marker):
+        if self.steps == 7 and not os.path.exists(self.marker):
             open(self.marker, "w").close()
             os.kill(os.getpid(), signal.SIGKILL)
         return self.env.step(action)
 
 
+@pytest.mark.parametrize("agent_class, workers", [(DQN, 2), (Rainbow, 1)])
 @pytest.mark.parametrize("backend", APART, indirect=True)
-def test_a_killed_worker_changes_nothing(backend, tmp_path):
+def test_a_killed_worker_changes_nothing(backend, agent_class, workers, tmp_path):
     marker = str(tmp_path / "killed")
 
     def make():
         return Saboteur(gymnasium.make("CartPole-v1"), marker)
 
-    killed = run(env=make, backend=backend, workers=2)
+    killed = run(agent_class, make, backend, workers)
     assert os.path.exists(marker)
-    assert_same(killed, run(env=make))
+    assert_same(killed, run(agent_class, make))
+
+
+class Lost(gymnasium.Env):
+    """A walk of steps of size 1, whose chance no seed reaches."""
+
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (1,), np.float64)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def __init__(self, close=lambda: None):
+        self.chance, self.close = np.random.default_rng(), close
+
+    def reset(self, *, seed=None, options=None):
+        self.obs = self.chance.integers(-1_000, 1_000, size=1).astype(float)
+        return self.obs.copy(), {}
+
+    def step(self, action):
+        self.obs += self.chance.choice([-1, 1])
+        return self.obs.copy(), 0.0, False, False, {}
+
+
+def test_what_cannot_be_brought_back_begins_anew_on_every_backend(backend):
+    agent = DQN(Lost, backend=backend, workers=2, replay_order="latest", **SMALL)
+    with pytest.warns(UserWarning, match="cannot be brought back to where it stood") as told:
+        for _ in range(3):
+            agent.learn(4 * 16)
+    assert len(told) == 1
+    batch = agent.replay.sample(len(agent.replay))
+    assert len(batch.obs) >= 4 * (48 - 6)  # on Spark each round of 8 steps is an episode
+    assert (np.abs(batch.next_obs - batch.obs) == 1).all()
 
 
 # Asynchronous learning promises the same numbers for the same order of events alone.

@@ -1,6 +1,7 @@
 """Rollouts: rows as Gymnasium's vector environments give them, and that nothing depends on who else
 is in the worker, or on which worker goes on."""
 
+import gc
 import json
 import uuid
 
@@ -87,10 +88,16 @@ def rollout(worker, steps, number):
     return worker.rollout(None, steps, np.zeros((steps, number)))
 
 
-def play(make_env, number, actions, seed=SEED):
+def seed_of(number, seed=SEED, ours=False):
+    """What environment `number` is seeded with."""
+    key = int(stream_key(seed, ENVIRONMENT, number))
+    return key if ours else key % 2**31
+
+
+def play(make_env, number, actions, seed=SEED, clock=0):
     """What Gymnasium itself shows for these actions, and the episodes that end."""
     env, rows, episodes = make_env(), [], []
-    obs, _ = env.reset(seed=int(stream_key(seed, ENVIRONMENT, number)))
+    obs, _ = env.reset(seed=seed_of(number, seed, compiled_world(env) is not None) + clock)
     ended, total, length = False, 0.0, 0
     for t, action in enumerate(actions.tolist()):
         if ended:
@@ -253,9 +260,13 @@ class Games:
         return Walk()
 
     def batch(self, seeds):
-        found = EnvList(Walk, seeds)
+        found = EnvList(Walk, [seed % 2**31 for seed in seeds])
         born = uuid.uuid4().hex
         found.restorable, found.get_row = False, lambda row: {"born": born}
+        found.begin_anew = lambda clocks: [
+            each.env.reset(seed=each.seed + int(clock))[0]
+            for each, clock in zip(found.envs, clocks, strict=True)
+        ]
         return found
 
 
@@ -266,12 +277,12 @@ def test_what_cannot_be_taken_elsewhere_begins_anew():
     others = [worker(Games(), [[0], [1, 2]], i, states) for i in range(2)]
     after = gather([rollout(other, 40, 3) for other in others])
     fresh = gather([rollout(worker(Games(), [[0], [1, 2]], i), 40, 3) for i in range(2)])
-    np.testing.assert_array_equal(after.obs[:, 0], fresh.obs[:, 0])  # first observations
-    assert (after.actions != fresh.actions).any()  # but the clock went on
+    assert (after.obs[:, 0] != fresh.obs[:, 0]).all()  # they are other games than the first ones,
+    assert (after.actions != fresh.actions).any()  # for the clock went on
     assert [state["clock"] for state in after.states] == [16 + 40] * 3
     # And an episode counts from its own beginning.
     for number in range(3):
-        (obs, *_), episodes = play(Games(), number, after.actions[number])
+        (obs, *_), episodes = play(Games(), number, after.actions[number], clock=16)
         np.testing.assert_array_equal(after.obs[number], np.float32(obs))
         assert after.episodes[after.episodes[:, 1] == number].tolist() == list(map(list, episodes))
     assert len(after.episodes) > 5
@@ -313,6 +324,167 @@ def test_of_several_environments_those_that_have_begun_anew_are_named():
         assert agent.begun_anew(found[1], shares[1]) == expected
         agent.record(found[1], shares[1])  # of the others, nothing has been heard
         assert agent.begun_anew(gather(found), [0, 1, 2]) == []
+
+
+# Environments that cannot be brought back: what was observed would never follow what is observed
+
+
+class Lost(gymnasium.Env):
+    """A walk of steps of size 1, whose chance no seed reaches; by chance, it may end."""
+
+    def __init__(self, ends=0.0):
+        self.ends, self.chance, self.over = ends, np.random.default_rng(), True
+        self.observation_space = spaces.Box(-np.inf, np.inf, (1,), np.float64)
+        self.action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.obs, self.over = self.chance.integers(-1_000, 1_000, size=1).astype(float), False
+        return self.obs.copy(), {}
+
+    def step(self, action):
+        assert not self.over
+        self.obs += self.chance.choice([-1, 1])
+        self.over = bool(self.chance.random() < self.ends)
+        return self.obs.copy(), 1.0, self.over, False, {}
+
+
+class Endless(Walk):
+    def step(self, action):
+        obs, reward, *_ = super().step(action)
+        return obs, reward, False, False, {}
+
+
+class Breaks(Endless):
+    """Raises an error in the first step after it has been seeded again."""
+
+    seeded = 0
+
+    def reset(self, *, seed=None, options=None):
+        self.seeded += seed is not None
+        return super().reset(seed=seed)
+
+    def step(self, action):
+        if self.seeded == 2:
+            self.seeded = 0
+            raise RuntimeError("I was played before")
+        return super().step(action)
+
+
+LOST = {
+    "its own chance": Lost,
+    "normalised by what was seen": lambda: gymnasium.wrappers.NormalizeObservation(Endless()),
+    "an error": Breaks,
+}
+
+
+@pytest.mark.parametrize("make_env", [pytest.param(make, id=name) for name, make in LOST.items()])
+def test_an_environment_that_cannot_be_brought_back_begins_anew_and_says_so_once(make_env):
+    agent = DQN(make_env, num_envs=3, learning_starts=1_000, rollout_steps=5)
+    agent.learn(3 * 10)
+    assert len(agent.replay) == 3 * 9  # what the last step of each led to will be seen
+    with pytest.warns(UserWarning, match="cannot be brought back to where it stood") as told:
+        agent.learn(3 * 10)
+    assert len(agent.replay) == 3 * (9 + 9)  # but no: it was left
+    agent.learn(3 * 10)
+    assert len(agent.replay) == 3 * (9 + 9 + 9)
+    assert len(told) == 1
+    assert all(state["clock"] == 30 and state["episode"][1] == 10 for state in agent._states)
+
+
+@pytest.mark.parametrize("ends", [0.0, 0.3])
+def test_a_memory_holds_no_step_that_there_never_was(ends):
+    agent = DQN(
+        lambda: Lost(ends), num_envs=4, learning_starts=10**6, replay_order="latest", workers=2
+    )
+    agent.learn(4 * 7)
+    with pytest.warns(UserWarning, match="cannot be brought back"):
+        for _ in range(20):
+            agent.learn(4 * 7)
+    batch = agent.replay.sample(len(agent.replay))
+    assert (np.abs(batch.next_obs - batch.obs) == 1).all()
+    assert len(batch.obs) > (300 if ends else 450)
+    assert agent.history.episode_returns.tolist() == agent.history.episode_lengths.tolist()
+
+
+def test_of_an_episode_that_had_ended_nothing_is_lost():
+    """The next step begins another in any case."""
+
+    class Brief(Lost):
+        def step(self, action):
+            return (*super().step(action)[:2], True, False, {})
+
+    agent = DQN(Brief, num_envs=2, learning_starts=1_000)
+    for calls in range(1, 5):  # each ends with the end of an episode
+        agent.learn(2 * (1 if calls == 1 else 2))
+        assert all(state["ended"] for state in agent._states)
+        assert len(agent.replay) == 2 * (calls - 1)
+    agent.learn(2)
+    assert len(agent.replay) == 2 * calls
+
+
+def test_a_worker_that_is_built_again_in_another_place_is_found_out():
+    """Also without a snapshot, where it plays its calls again and comes to other steps."""
+    agent, numbers = DQN(Lost, num_envs=2), [0, 1]
+    first, again = (worker(Lost, [numbers], seed=seed) for seed in (1, 2))
+    agent.record(rollout(first, 5, 2), numbers)
+    rollout(again, 5, 2)
+    with pytest.warns(UserWarning, match="Lost.* cannot be brought back"):
+        assert agent.begun_anew(rollout(again, 5, 2), numbers) == numbers
+
+
+def test_an_environment_may_keep_random_numbers_in_the_old_way():
+    class Old(Walk):
+        def reset(self, *, seed=None, options=None):
+            if seed is not None:
+                self.np_random = np.random.RandomState(seed)
+            self.obs = self.np_random.normal(size=2)
+            return self.obs.copy(), {}
+
+    first = worker(Old, [[0, 1]])
+    states = json.loads(json.dumps(rollout(first, 3, 2).states))
+    again = worker(Old, [[0, 1]], states=states)
+    assert [state["clock"] for state in again.get_states()] == [3, 3]
+
+
+def test_a_function_that_makes_one_environment_for_all_is_refused():
+    shared = Walk()
+    for make in (lambda: shared, lambda: gymnasium.wrappers.TimeLimit(shared, 5)):
+        worker(make, [[0]])
+        with pytest.raises(
+            ValueError, match="it must make a new environment whenever it is called"
+        ):
+            worker(make, [[0, 1]])
+
+
+class Door(Walk):
+    """Counts how many are open."""
+
+    open = 0
+
+    def __init__(self):
+        super().__init__()
+        Door.open += 1
+
+    def close(self):
+        Door.open -= 1
+
+
+def test_environments_are_closed():
+    agent = DQN(Door, num_envs=3, workers=2, seed=SEED)
+    for _ in range(3):
+        agent.learn(30)
+        gc.collect()
+        assert Door.open == 0
+
+
+# How long an episode is already, its state tells in little
+
+
+def test_the_state_of_a_long_episode_is_small():
+    one = worker(Endless, [[0]])
+    rollout(one, 10_000, 1)
+    assert len(json.dumps(one.get_states())) < 100_000
 
 
 # Chunks
@@ -419,7 +591,7 @@ class Fails(Walk):
     def step(self, action):
         self.steps += 1
         obs, reward, _, _, _ = super().step(0)
-        if self.steps == 3 and self.seed == int(stream_key(SEED, ENVIRONMENT, 4)):
+        if self.steps == 3 and self.seed == seed_of(4):
             return obs + self.wrong[1], reward + self.wrong[0], False, False, {}
         return obs, reward, False, False, {}
 
