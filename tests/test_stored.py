@@ -1,9 +1,14 @@
 """What is stored for chapters to draw: made by the code that there is, and by all of it."""
 
-import measure_ablation
-import measure_snake
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book"))  # scripts
+import measure_ablation
+import measure_snake
 import stored
 
 
