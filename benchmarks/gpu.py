@@ -20,9 +20,8 @@ from benchmarks.measuring import Row, Spread, interleave, named, ratios
 
 BOARD = {"size": 10, "observation": "kinds"}
 FILL = 4_096  # steps in the memory
-ADAM_BYTES = (
-    7 * 4
-)  # of each weight: gradient, weight and both moments are read, all but one written
+# Of each weight: gradient, weight and both moments are read, and all but one of them written.
+ADAM_BYTES = 7 * 4
 
 
 def snake(quick: bool) -> list[Row]:

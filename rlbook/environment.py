@@ -244,6 +244,9 @@ def compiled_world(env: gymnasium.Env[Any, Any]) -> tuple[Any, int] | None:
     return env.world, limit  # type: ignore[attr-defined]
 
 
+PRINTABLE = ord("0")  # stands for action 0: other characters take more room in a file
+
+
 class Episodes:
     """Steps an ordinary environment, and remembers enough to go on in another process.
 
@@ -283,7 +286,7 @@ class Episodes:
         It is asked for after every rollout. So the actions are a text of one character each, which
         is copied at once, however long the episode has become, where a list goes number by number.
         """
-        self.told += "".join(map(chr, self.actions[len(self.told) :]))
+        self.told += "".join(chr(PRINTABLE + action) for action in self.actions[len(self.told) :])
         return {"begun_with": self.begun_with, "actions": self.told}
 
     def set_state(self, saved: dict[str, Any]) -> tuple[Any, bool]:
@@ -294,7 +297,7 @@ class Episodes:
             all has been played, or had never begun, the observation is None.
         """
         self.begun_with, self.told = saved["begun_with"], saved["actions"]
-        self.actions = [ord(action) for action in self.told]
+        self.actions = [ord(action) - PRINTABLE for action in self.told]
         if self.begun_with is None:
             return None, False
         obs, _ = self.env.reset(seed=self.seed)
