@@ -64,16 +64,14 @@ def take_in(agent: Any, rollout: Rollout, numbers: list[int]) -> Iterator[Any]:
 def learn_from(agent: Any, batches: Iterator[Any], gradients: Callable[[Any], Any]) -> None:
     """Take a step of the optimiser for each batch, and note the mean size of the errors."""
     errors = []
-    while (batch := _next(batches)) is not None:
+    with uninterrupted():
+        batch = next(batches, None)
+    while batch is not None:
         found = gradients(batch)
+        errors.append(found.errors)
         with uninterrupted():
             agent.apply(found, batch)
-        errors.append(found.errors)
+            batch = next(batches, None)
     if errors:
         size = float(np.abs(np.concatenate(errors)).mean())
         agent.history.add_metrics(timesteps=agent.timesteps, td_error=size)
-
-
-def _next(batches: Iterator[Any]) -> Any:
-    with uninterrupted():
-        return next(batches, None)
