@@ -1,5 +1,6 @@
 """One running backend of each kind for all tests, in an order that starts each only once."""
 
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +17,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "spark": {"max_restarts": 2},
 }
 MARKS = {"ray": pytest.mark.ray, "spark": pytest.mark.spark}
+# What a shell starts with `&` ignores Ctrl-C, and so would all that tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 NAMES = ["local scheduled", *backends.BACKENDS]
 EVERY = [pytest.param(name, marks=MARKS.get(name, ())) for name in NAMES]
 
