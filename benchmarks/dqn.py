@@ -67,9 +67,9 @@ def same_hyperparameters(quick: bool) -> list[Row]:
 
 
 def _compare(subject: str, options: dict[str, Any], target: float, quick: bool) -> list[Row]:
-    to_the_end = bool(options)  # is what counts
+    all_steps = bool(options)  # count, and not only those until it is solved
     steps = 10_000 if quick else STEPS
-    seeds = 1 if quick else 3 if to_the_end else 10
+    seeds = 1 if quick else 3 if all_steps else 10
     with _one_thread():
         rlbook.DQN(WORLD, **options).learn(2_000)  # compiles
         ours, peers = [], []
@@ -78,7 +78,7 @@ def _compare(subject: str, options: dict[str, Any], target: float, quick: bool) 
             for found, train, own in sides if seed % 2 else sides[::-1]:
                 found.append(train(seed, own, steps))
     times = [
-        [run.seconds if to_the_end else run.until_solved for run in runs] for runs in (ours, peers)
+        [run.seconds if all_steps else run.until_solved for run in runs] for runs in (ours, peers)
     ]
     speed = Spread.of(times[1]).median / Spread.of(times[0]).median
     medians = {"times as fast": Spread(speed, *ratios(times[1], times[0])[1:])}
@@ -99,7 +99,7 @@ def _compare(subject: str, options: dict[str, Any], target: float, quick: bool) 
                 "peer, lowest final mean": min(run.final for run in peers),
             },
             Target(target, at_least=True),
-            f"Training time {'of all' if to_the_end else 'until a mean of 475, or of all'} "
+            f"Training time {'of all' if all_steps else 'until a mean of 475, or of all'} "
             f"{steps:,} steps: medians over seeds, and the range over them of the ratios. Solved: "
             f"the first mean of {SOLVED:.0f} in 100 greedy episodes on seeds held out, looked for "
             f"every {EVERY:,} steps, which is not timed. Final: after all {steps:,} steps.",

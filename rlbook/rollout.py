@@ -295,7 +295,7 @@ class EnvList:
         ValueError: `make_env` gives the same environment again.
     """
 
-    restorable = True  # unless `set_row` finds that one is not
+    restorable = True  # as far as playing an episode again leads where it had led; see `set_row`
 
     def __init__(self, make_env: Callable[[], Any], seeds: list[int]) -> None:
         self.envs = [Episodes(make_env, seed) for seed in seeds]

@@ -183,9 +183,8 @@ def test_batches_are_drawn_with_the_beta_of_the_schedule_and_priorities_are_the_
     replay.sample, replay.update_priorities = watched_sample, watched_update
     agent.learn(140)
     assert betas == [(t, pytest.approx(0.2 + 0.8 * t / 4_000)) for t in range(101, 141)]
-    stored = replay.to_arrays()["replay_priorities"][
-        list(newest)
-    ]  # one environment: rows are places
+    rows = list(newest)  # which are places, too, in the one ring that is not full yet
+    stored = replay.to_arrays()["replay_priorities"][rows]
     expected = (np.abs(list(newest.values())) + 1e-6) ** 0.7
     np.testing.assert_allclose(stored, expected, rtol=1e-5)
     assert len(newest) > 40
