@@ -35,12 +35,12 @@ ifneq ($(strip $(CHAPTERS)),)
 endif
 
 book: $(READY) ## run every chapter and write executed copies and HTML; ARGS="--only 03 --in-place"
-	$(PY) book/build.py $(ARGS)
+	$(PY) book/tools/build.py $(ARGS)
 
 book-data: $(READY) ## measure again what chapters draw and have no time for: an hour, 8 GB, a quiet machine
-	$(PY) book/measure_transport.py
-	$(PY) book/measure_snake.py
-	$(PY) book/measure_ablation.py
+	$(PY) book/tools/measure_transport.py
+	$(PY) book/tools/measure_snake.py
+	$(PY) book/tools/measure_ablation.py
 
 bench: $(BENCH_READY) ## measure ours beside its peers in one run; ARGS reaches the benchmarks
 	$(BENCH_PY) -m benchmarks $(ARGS)

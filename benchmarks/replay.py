@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 
 from benchmarks.measuring import Row, Spread, Target, interleave, named, ratios
-from rlbook.replay import Replay
+from rlbook.data.replay import Replay
 
 CAPACITY, BATCH = 1_000_000, 512
 NUM_ENVS, STEPS = 8, 64  # of one addition

@@ -11,9 +11,9 @@ import numpy as np
 
 import rlbook
 from benchmarks.measuring import Row, Spread, Target, interleave, named, ratios
-from rlbook.environment import interface
-from rlbook.tabular import Memory, make_loop
-from rlbook_envs.chance import POLICY, stream_key
+from rlbook.tabular.interface import interface
+from rlbook.tabular.loop import Memory, make_loop
+from rlbook_envs.streams import POLICY, stream_key
 
 WORLD, ORDINARY = "rlbook/FrozenLake-v0", "FrozenLake-v1"
 METHODS: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -46,8 +46,8 @@ def methods(quick: bool) -> list[Row]:
                     "peer, updates/s": Spread.of(peer).median,
                 },
                 Target(100, at_least=True),
-                "Both sides run `rlbook.tabular.make_loop` with the same rules; the peer's world "
-                "is Gymnasium's, which draws its chance from NumPy's generator.",
+                "Both sides run `rlbook.tabular.loop.make_loop` with the same rules; the peer's "
+                "environment is Gymnasium's, which draws from NumPy's generator.",
             )
         )
     return rows

@@ -12,7 +12,7 @@ import numpy as np
 
 import rlbook_envs  # noqa: F401  (registers the worlds)
 from benchmarks.measuring import Row, Spread, Target, interleave, named, ratios
-from rlbook_envs.chance import reset_key, step_key
+from rlbook_envs.streams import reset_key, step_key
 from rlbook_envs.world import row_rules
 
 NUM_ENVS = 1024

@@ -15,16 +15,16 @@ __version__ = "0.1.0"
 
 # What `rlbook` offers, and where it is: fetched at first use, so that the import stays light.
 _HOMES = {
-    "DQN": "rlbook.dqn",
+    "DQN": "rlbook.algorithms.dqn",
     "Evaluation": "rlbook.evaluation",
     "History": "rlbook.history",
-    "MonteCarlo": "rlbook.monte_carlo",
-    "QLearning": "rlbook.q_learning",
-    "Rainbow": "rlbook.rainbow",
-    "Sarsa": "rlbook.sarsa",
+    "MonteCarlo": "rlbook.algorithms.monte_carlo",
+    "QLearning": "rlbook.algorithms.q_learning",
+    "Rainbow": "rlbook.algorithms.rainbow",
+    "Sarsa": "rlbook.algorithms.sarsa",
     "evaluate": "rlbook.evaluation",
     "film": "rlbook.filming",
-    "plot": "rlbook.history",
+    "plot": "rlbook.plotting",
 }
 # What the command line and `--algo` call each agent.
 ALGORITHMS = {
@@ -34,50 +34,43 @@ ALGORITHMS = {
     "dqn": "DQN",
     "rainbow": "Rainbow",
 }
+# Packages and modules that `rlbook.<name>` fetches at first use.
 _MODULES = (
+    "algorithms",
     "backends",
     "check",
     "comparison",
-    "dqn",
-    "dynamic_programming",
-    "monte_carlo",
-    "networks",
+    "data",
+    "envs",
+    "nn",
+    "ops",
     "patterns",
-    "q_learning",
-    "replay",
-    "returns",
-    "rollout",
-    "sarsa",
     "schedules",
-    "temporal_difference",
+    "tabular",
 )
 
 if TYPE_CHECKING:
+    from rlbook import algorithms as algorithms
     from rlbook import backends as backends
     from rlbook import check as check
     from rlbook import comparison as comparison
-    from rlbook import dqn as dqn
-    from rlbook import dynamic_programming as dynamic_programming
-    from rlbook import monte_carlo as monte_carlo
-    from rlbook import networks as networks
+    from rlbook import data as data
+    from rlbook import envs as envs
+    from rlbook import nn as nn
+    from rlbook import ops as ops
     from rlbook import patterns as patterns
-    from rlbook import q_learning as q_learning
-    from rlbook import replay as replay
-    from rlbook import returns as returns
-    from rlbook import rollout as rollout
-    from rlbook import sarsa as sarsa
     from rlbook import schedules as schedules
-    from rlbook import temporal_difference as temporal_difference
-    from rlbook.dqn import DQN as DQN
+    from rlbook import tabular as tabular
+    from rlbook.algorithms.dqn import DQN as DQN
+    from rlbook.algorithms.monte_carlo import MonteCarlo as MonteCarlo
+    from rlbook.algorithms.q_learning import QLearning as QLearning
+    from rlbook.algorithms.rainbow import Rainbow as Rainbow
+    from rlbook.algorithms.sarsa import Sarsa as Sarsa
     from rlbook.evaluation import Evaluation as Evaluation
     from rlbook.evaluation import evaluate as evaluate
     from rlbook.filming import film as film
     from rlbook.history import History as History
-    from rlbook.history import plot as plot
-    from rlbook.monte_carlo import MonteCarlo as MonteCarlo
-    from rlbook.q_learning import QLearning as QLearning
-    from rlbook.rainbow import Rainbow as Rainbow
-    from rlbook.sarsa import Sarsa as Sarsa
+    from rlbook.plotting import plot as plot
 
 
 def __getattr__(name: str) -> Any:

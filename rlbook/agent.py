@@ -1,6 +1,6 @@
 """What every agent does, whatever it learns with: `learn`, `save`, `load`, and a history of it all.
 
-`rlbook.table_agent` has what goes with a table, and `rlbook.deep_agent` what goes with a network.
+`rlbook.tabular.agent` has what goes with a table, and `rlbook.deep_agent` what goes with a network.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from rlbook import backends, saving, schedules
 from rlbook.arguments import check_names, check_whole
-from rlbook.environment import EnvSource, env_id, env_maker
+from rlbook.envs.making import EnvSource, env_id, env_maker
 from rlbook.history import History, Stopwatch
 
 Arrays = dict[str, NDArray[Any]]

@@ -22,15 +22,16 @@ from numpy.typing import NDArray
 from rlbook import backends, patterns, schedules
 from rlbook.agent import Agent, Arrays
 from rlbook.arguments import check_flag, check_number, check_whole
-from rlbook.atari import Atari
-from rlbook.environment import EnvSource
+from rlbook.data.rollout import Rollout
+from rlbook.envs.atari import Atari
+from rlbook.envs.making import EnvSource
+from rlbook.envs.observations import observations_of
 from rlbook.gradients import Gradients
 from rlbook.history import Stopwatch
-from rlbook.networks import one_thread
-from rlbook.observations import observations_of
-from rlbook.rollout import Policy, Rollout, RolloutWorker
+from rlbook.nn.threads import one_thread
+from rlbook.patterns.rollout_worker import Policy, RolloutWorker
 from rlbook.schedules import Schedule
-from rlbook_envs.chance import POLICY, stream_key
+from rlbook_envs.streams import POLICY, stream_key
 
 NUM_ENVS = 8  # by default
 DEVICES = ("auto", "cpu", "cuda")
@@ -100,7 +101,7 @@ class DeepAgent(Agent):
     Args:
         env: a Gymnasium id, an environment made by `gymnasium.make`, or a function that makes one.
             Actions must be `Discrete`. Worlds of `rlbook_envs` run compiled, and `"ALE/…"` is an
-            Atari game as `rlbook.atari` makes it.
+            Atari game as `rlbook.envs.atari` makes it.
         seed: of everything random, a whole number from 0.
         num_envs: environments that are played side by side.
         backend: `"local"`, `"multiprocessing"`, `"ray"`, `"spark"`, or a `Backend`.

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlbook.arguments import check_whole
-from rlbook.environment import EnvSource, env_maker
+from rlbook.envs.making import EnvSource, env_maker
 
 
 class Agent(Protocol):

@@ -7,8 +7,8 @@ import gymnasium
 import numpy as np
 
 from rlbook import MonteCarlo, QLearning, Sarsa
-from rlbook.tabular import epsilon_greedy
-from rlbook_envs.chance import ENVIRONMENT, POLICY, stream_key
+from rlbook.tabular.policies import epsilon_greedy
+from rlbook_envs.streams import ENVIRONMENT, POLICY, stream_key
 
 LAKE = "rlbook/FrozenLake-v0"
 

@@ -8,8 +8,8 @@ import pytest
 from probes import Probe
 
 import rlbook
-from rlbook import dynamic_programming as dp
-from rlbook.environment import env_maker
+from rlbook.envs.making import env_maker
+from rlbook.tabular import dynamic_programming as dp
 
 LAKE = "rlbook/FrozenLake-v0"
 

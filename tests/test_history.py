@@ -5,7 +5,8 @@ import csv
 import numpy as np
 import pytest
 
-from rlbook.history import ACTIVITIES, History, Stopwatch, plot
+from rlbook.history import ACTIVITIES, History, Stopwatch
+from rlbook.plotting import plot
 
 
 @pytest.fixture

@@ -25,8 +25,10 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def load_build() -> ModuleType:
-    """book/build.py, which is a script beside the chapters and not part of a package."""
-    spec = importlib.util.spec_from_file_location("rlbook_book_build", ROOT / "book" / "build.py")
+    """book/tools/build.py, which is a script and not part of a package."""
+    spec = importlib.util.spec_from_file_location(
+        "rlbook_book_build", ROOT / "book" / "tools" / "build.py"
+    )
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     # Before it runs, because a dataclass looks its own module up.
@@ -231,7 +233,7 @@ def test_chapter_opens_with_its_header(path: Path) -> None:
 def test_chapter_badges_open_this_file_in_this_repository(path: Path) -> None:
     line = build.badge_line(path.name, *build.repository_setting())
     assert line in read(path).cells[0].source.splitlines(), (
-        "run `python book/build.py --badges`; the header wants this line:\n" + line
+        "run `python book/tools/build.py --badges`; the header wants this line:\n" + line
     )
 
 

@@ -13,9 +13,11 @@ from probes import LAKE, METHODS, Probe, agent_of
 
 import rlbook_envs  # noqa: F401  (registers the worlds)
 from benchmarks import soak
-from rlbook import monte_carlo, table_agent, temporal_difference
+from rlbook.algorithms import monte_carlo
 from rlbook.backends import Backend
 from rlbook.schedules import Linear
+from rlbook.tabular import agent as table_agent
+from rlbook.tabular import temporal_difference
 
 # Workers in other processes cannot import these modules, as they cannot import a notebook's cells.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])

@@ -6,17 +6,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book"))  # scripts
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book" / "tools"))  # scripts
 import measure_ablation
 import measure_snake
 import stored
 
 
 @pytest.mark.parametrize("measured", [measure_ablation, measure_snake], ids=lambda m: m.__name__)
-def test_what_is_stored_is_of_the_code_that_there_is(measured):
+def test_agents_still_learn_what_they_learned_when_the_results_were_stored(measured):
     found = stored.load(measured.RESULTS)
-    assert found["code"] == stored.code_hash(measured.CODE), f"run `{measured.COMMAND}`"
     assert found["command"] == measured.COMMAND
+    assert stored.agree(measured.fingerprints(), found["fingerprints"]), f"run `{measured.COMMAND}`"
+
+
+def test_a_fingerprint_tells_agents_apart():
+    task = ("CartPole", "DQN", 0)
+    right = stored.fingerprint(measure_ablation.make_agent(task), 1_200)
+    for wrong in ({"gamma": 0.98}, {"adam_epsilon": 1e-3}, {"target_every": 90}):
+        agent = measure_ablation.make_agent(task)
+        object.__setattr__(agent.settings, *wrong.popitem())
+        changed = type(agent)("rlbook/CartPole-v0", seed=0, **vars(agent.settings))
+        assert not stored.agree({"DQN": right}, {"DQN": stored.fingerprint(changed, 1_200)})
 
 
 def test_the_ablation_is_of_all_variants_worlds_and_seeds():

@@ -28,9 +28,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rlbook_envs.chance import choice, random_bits
 from rlbook_envs.compiled import rule
 from rlbook_envs.scene import Scene
+from rlbook_envs.streams import choice, random_bits
 from rlbook_envs.world import World, makers
 
 STICK, HIT = 0, 1

@@ -26,9 +26,9 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from rlbook_envs.chance import random_bits, uniform
 from rlbook_envs.compiled import rule
 from rlbook_envs.scene import Scene
+from rlbook_envs.streams import random_bits, uniform
 from rlbook_envs.trigonometry import cos, sin
 from rlbook_envs.world import World, makers
 

@@ -122,6 +122,7 @@ def _reachable(function: Callable[..., Any], seen: set[Any]) -> Iterator[Callabl
 def _ingredients(function: Callable[..., Any]) -> Iterator[bytes]:
     """The sources of a function and of everything it calls, and the constants that they name."""
     for each in _reachable(function, set()):
+        yield each.__module__.encode()  # machine code imports the module that it was made from
         yield Path(inspect.getfile(each)).read_bytes()
         for value in _named(each):
             if isinstance(value, np.ndarray):

@@ -83,9 +83,9 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from rlbook_envs.chance import random_bits, uniform
 from rlbook_envs.compiled import rule
 from rlbook_envs.scene import Colour, Point, Scene
+from rlbook_envs.streams import random_bits, uniform
 from rlbook_envs.world import World, makers
 
 WAIT, FLAP = 0, 1

@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlbook_envs import drawing
-from rlbook_envs.chance import choice
 from rlbook_envs.compiled import rule
+from rlbook_envs.streams import choice
 from rlbook_envs.world import World, makers
 
 LEFT, DOWN, RIGHT, UP = 0, 1, 2, 3

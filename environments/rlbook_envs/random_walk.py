@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rlbook_envs.chance import choice
 from rlbook_envs.compiled import rule
 from rlbook_envs.scene import Scene
+from rlbook_envs.streams import choice
 from rlbook_envs.world import World, makers
 
 

@@ -21,8 +21,14 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from rlbook_envs.chance import ENVIRONMENT, Dice, reset_key, step_key, stream_key
 from rlbook_envs.compiled import compile, rule
+from rlbook_envs.streams import (
+    ENVIRONMENT,
+    Dice,
+    reset_key,
+    step_key,
+    stream_key,
+)
 
 Rule = Callable[..., Any]
 

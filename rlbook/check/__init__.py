@@ -1,6 +1,7 @@
 """Checkers for the book's exercises: they say what is wrong, not only that it is.
 
->>> from rlbook import check, q_learning
+>>> from rlbook import check
+>>> from rlbook.algorithms import q_learning
 >>> check.q_learning_update(q_learning.q_learning_update)
 q_learning_update: correct (200 cases)
 

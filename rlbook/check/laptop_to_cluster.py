@@ -181,7 +181,7 @@ def _faulty_keys(**parts: Any) -> Function:
 
 def _keys(seed: int, stream: int, number: int) -> NDArray[np.uint64]:
     """What the library does."""
-    from rlbook_envs.chance import stream_key
+    from rlbook_envs.streams import stream_key
 
     return np.array([stream_key(seed, stream, index) for index in range(number)], np.uint64)
 

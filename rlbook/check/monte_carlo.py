@@ -34,7 +34,7 @@ class _Moment(NamedTuple):
 
 
 def _returns(rewards: Table, terminated: NDArray[np.bool_], last_value: float, gamma: float) -> Any:
-    return from_library("returns", "discounted_returns")(
+    return from_library("ops.returns", "discounted_returns")(
         rewards, gamma * (1.0 - terminated), last_value
     )
 

@@ -512,7 +512,7 @@ EXERCISES: dict[str, Exercise] = {
         FunctionExercise(
             "q_learning_update",
             "(q, obs, action, reward, next_obs, terminated, learning_rate, gamma) -> td_error",
-            from_library("q_learning", "q_learning_update"),
+            from_library("algorithms.q_learning", "q_learning_update"),
             lambda rng: _transition_case(rng, num_tables=1),
             (*_update_mistakes(double=False), _MEAN_FOR_MAXIMUM),
             changes="q",
@@ -521,7 +521,7 @@ EXERCISES: dict[str, Exercise] = {
             "double_q_learning_update",
             "(q, other, obs, action, reward, next_obs, terminated, learning_rate, gamma)"
             " -> td_error",
-            from_library("q_learning", "double_q_learning_update"),
+            from_library("algorithms.q_learning", "double_q_learning_update"),
             lambda rng: _transition_case(rng, num_tables=2),
             (*_update_mistakes(double=True), *_DOUBLE_MISTAKES),
             changes="q",
@@ -529,14 +529,14 @@ EXERCISES: dict[str, Exercise] = {
         FunctionExercise(
             "epsilon_greedy_probabilities",
             "(q_row, epsilon) -> probabilities",
-            from_library("tabular", "epsilon_greedy_probabilities"),
+            from_library("tabular.policies", "epsilon_greedy_probabilities"),
             _epsilon_case,
             _EPSILON_MISTAKES,
         ),
         FunctionExercise(
             "average_tables",
             "(q, tables, visits) -> average",
-            from_library("tabular", "average_tables"),
+            from_library("tabular.averaging", "average_tables"),
             _average_case,
             _AVERAGE_MISTAKES,
         ),

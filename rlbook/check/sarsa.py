@@ -577,7 +577,7 @@ EXERCISES: dict[str, Exercise] = {
         FunctionExercise(
             "td_update",
             "(values, obs, reward, next_obs, terminated, learning_rate, gamma) -> td_error",
-            from_library("temporal_difference", "td_update"),
+            from_library("tabular.temporal_difference", "td_update"),
             _td_case,
             _update_mistakes(_read_td, "values[obs]"),
             changes="values",
@@ -586,7 +586,7 @@ EXERCISES: dict[str, Exercise] = {
             "sarsa_update",
             "(q, obs, action, reward, next_obs, next_action, terminated, learning_rate, gamma)"
             " -> td_error",
-            from_library("sarsa", "sarsa_update"),
+            from_library("algorithms.sarsa", "sarsa_update"),
             _sarsa_case,
             (*_update_mistakes(_read_sarsa, "q[obs, action]"), *_SARSA_MISTAKES),
             changes="q",
@@ -594,7 +594,7 @@ EXERCISES: dict[str, Exercise] = {
         FunctionExercise(
             "expected_value",
             "(q, obs, epsilon) -> value",
-            from_library("sarsa", "expected_value"),
+            from_library("algorithms.sarsa", "expected_value"),
             _mean_case,
             _MEAN_MISTAKES,
         ),
@@ -602,7 +602,7 @@ EXERCISES: dict[str, Exercise] = {
             "expected_sarsa_update",
             "(q, obs, action, reward, next_obs, terminated, learning_rate, gamma, epsilon)"
             " -> td_error",
-            from_library("sarsa", "expected_sarsa_update"),
+            from_library("algorithms.sarsa", "expected_sarsa_update"),
             _expected_case,
             (*_update_mistakes(_reader(_mean), "q[obs, action]"), *_EXPECTED_MISTAKES),
             changes="q",
@@ -610,7 +610,7 @@ EXERCISES: dict[str, Exercise] = {
         FunctionExercise(
             "n_step_return",
             "(rewards, last_value, gamma) -> value",
-            from_library("sarsa", "n_step_return"),
+            from_library("ops.returns", "n_step_return"),
             _n_step_case,
             _N_STEP_MISTAKES,
         ),

@@ -678,7 +678,7 @@ EXERCISES: dict[str, Exercise] = {
         _TableExercise(
             "policy_values",
             "(table, policy, gamma) -> values",
-            from_library("dynamic_programming", "policy_values"),
+            from_library("tabular.dynamic_programming", "policy_values"),
             _policy_case,
             _EVALUATION_MISTAKES,
         ),

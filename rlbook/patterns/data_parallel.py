@@ -19,7 +19,7 @@ import numpy as np
 
 from rlbook.gradients import Gradients, add_up, split
 from rlbook.history import Stopwatch
-from rlbook.networks import one_thread
+from rlbook.nn.threads import one_thread
 from rlbook.patterns import synchronous
 
 

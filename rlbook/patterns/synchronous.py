@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from rlbook.backends.interrupts import uninterrupted
+from rlbook.data.rollout import Rollout, gather
 from rlbook.history import Stopwatch
-from rlbook.rollout import Rollout, gather
 
 
 def learn(

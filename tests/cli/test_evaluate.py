@@ -1,9 +1,9 @@
 """`rlbook evaluate`: the numbers of `rlbook.evaluate`."""
 
 import pytest
-from conftest import LAKE
 
 from rlbook import QLearning, evaluate
+from tests.cli.conftest import LAKE
 
 
 @pytest.mark.parametrize("what", ["lake", "lake/checkpoint.rlbook"])

@@ -7,7 +7,7 @@ import gymnasium
 
 import rlbook as library
 from rlbook import backends
-from rlbook.q_learning import Hyperparameters
+from rlbook.algorithms.q_learning import Hyperparameters
 
 
 def test_everything_is_listed(rlbook):

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import gymnasium
 import pytest
-from conftest import LAKE, start
 
 import rlbook as library
 from rlbook import QLearning, saving
 from rlbook.cli import names
 from rlbook.cli.errors import UserError
+from tests.cli.conftest import LAKE, start
 
 TRAIN = ("train", "--algo", "q_learning", "--env", LAKE)
 WORLD = """

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import LAKE, on_a_terminal, start
 
 import rlbook as library
 from rlbook import QLearning, saving
+from tests.cli.conftest import LAKE, on_a_terminal, start
 
 # An environment that is stepped from Python, so that training takes some seconds; many rounds.
 SLOW = ["--algo", "q_learning", "--env", "FrozenLake-v1", "--num-envs", "2", "--seed", "3"]

@@ -4,10 +4,10 @@ import os
 from pathlib import Path
 
 import gymnasium
-from conftest import LAKE, on_a_terminal
 from PIL import Image
 
 from rlbook import QLearning
+from tests.cli.conftest import LAKE, on_a_terminal
 
 
 def episode(player, seed, max_frames=100):

@@ -1,0 +1,144 @@
+"""Monte Carlo: the value of a state is the mean of the returns that followed it.
+
+Chapter 01 of the book. First prediction (Sutton and Barto, 2018, section 5.1): play whole episodes
+with a fixed policy; whenever a state is met for the first time in an episode, note the return from
+there on. Then control (sections 5.3 and 5.4): do the same for pairs of state and action, while
+the policy is ε-greedy in the means so far.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlbook.arguments import check_flag
+from rlbook.schedules import Harmonic, Schedule
+from rlbook.tabular.agent import TableAgent, TableHyperparameters
+from rlbook.tabular.loop import Method
+from rlbook.tabular.monte_carlo_prediction import (
+    Rule,
+)
+from rlbook.tabular.policies import (
+    Table,
+    epsilon_greedy,
+)
+from rlbook_envs.compiled import rule
+
+
+@rule
+def monte_carlo_update(
+    q: Table,
+    visits: NDArray[np.int64],
+    states: NDArray[np.int64],
+    actions: NDArray[np.int64],
+    rewards: NDArray[np.float64],
+    last_value: float,
+    learning_rate: float | None,
+    gamma: float,
+    first_visit: bool,
+) -> float:
+    """Move each pair of an episode towards the return that followed it (S. and B., section 5.4).
+
+    Args:
+        q: (S, A) float64, changed in place.
+        visits: (S, A) int64, changed in place: how many returns each entry has learned from.
+        states: (T,) int64, the states in which the agent acted.
+        actions: (T,) int64.
+        rewards: (T,) float64, the reward that followed each.
+        last_value: what followed the last reward: 0 after a terminated episode, the value of the
+            pair that would have come next after a truncated one.
+        learning_rate: the step size α; None for one over the number of visits, so that the entry
+            is the mean of all its returns (Sutton and Barto, equation 2.3).
+        gamma: the discount γ.
+        first_visit: learn only from the first visit to each pair.
+
+    Returns:
+        The sum of |return - old value| over all visits learned from.
+    """
+    error, following = 0.0, last_value
+    for t in range(len(states) - 1, -1, -1):  # G_t = R_{t+1} + γ G_{t+1}
+        following = rewards[t] + gamma * following
+        state, action = states[t], actions[t]
+        earlier = False
+        if first_visit:
+            for before in range(t):
+                earlier |= (states[before] == state) & (actions[before] == action)
+        if not earlier:
+            visits[state, action] += 1
+            step_size = 1.0 / visits[state, action] if learning_rate is None else learning_rate
+            error += abs(following - q[state, action])
+            q[state, action] += step_size * (following - q[state, action])
+    return error
+
+
+# Large at first, so that the returns of early policies are forgotten; small in the end, since
+# returns are noisy.
+FADING = Harmonic(0.1, 50_000)
+
+
+@dataclass(frozen=True)
+class Hyperparameters(TableHyperparameters):
+    """What `MonteCarlo` can be told, beside what `TableHyperparameters` says.
+
+    Attributes:
+        learning_rate: step size α, in (0, 1], or a schedule. None: one over the number of visits,
+            so that an entry is the mean of all returns that were seen, also those of early, bad
+            policies (Sutton and Barto, section 5.4). A larger one forgets them.
+        first_visit: learn from the first visit to a pair in an episode; otherwise from every visit.
+    """
+
+    learning_rate: float | Schedule | None = FADING
+    first_visit: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_flag("first_visit", self.first_visit)
+        self._set("first_visit", bool(self.first_visit))
+
+
+class MonteCarlo(TableAgent):
+    """On-policy Monte Carlo control for ε-greedy policies, with a table. See `TableAgent`.
+
+    With `epsilon=schedules.Harmonic(1.0, 50_000)` it is GLIE: greedy in the limit, with infinite
+    exploration.
+
+    >>> agent = MonteCarlo("rlbook/FrozenLake-v0", seed=1)
+    >>> history = agent.learn(400_000)
+    >>> agent.predict(14)
+    1
+    """
+
+    Hyperparameters = Hyperparameters
+
+    def _method(self) -> Method:
+        parts = (self.settings.first_visit, self.settings.learning_rate is None)
+        return Method(epsilon_greedy, whole_episodes, parts, on_policy=True, remembers=-1)
+
+
+@cache
+def whole_episodes(first_visit: bool, sample_means: bool) -> Rule:
+    """Note every step, and learn from all of them when the episode has ended."""
+
+    @rule
+    def learn(  # type: ignore[no-untyped-def]
+        q, visits, memory, obs, action, reward, next_obs, next_action, terminated,
+        ended, epsilon, learning_rate, gamma, policy_key, clock,
+    ):  # fmt: skip
+        rows, actions, rewards, length = memory
+        now = length[0]
+        rows[now], actions[now], rewards[now] = obs, action, reward
+        length[0] = now + 1
+        if not ended:
+            return 0.0
+        episode = slice(0, now + 1)
+        last_value = (1 - terminated) * q[next_obs, next_action]
+        length[0] = 0
+        return monte_carlo_update(
+            q, visits, rows[episode], actions[episode], rewards[episode],
+            last_value, None if sample_means else learning_rate, gamma, first_visit,
+        )  # fmt: skip
+
+    return learn

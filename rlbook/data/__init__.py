@@ -1,0 +1,1 @@
+"""Experience: rollouts, and the replay buffer that keeps them."""

@@ -1,0 +1,1 @@
+"""Environments: how they are made, how their observations and actions are encoded."""

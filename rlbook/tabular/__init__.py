@@ -1,0 +1,1 @@
+"""What algorithms with a table of values share."""

@@ -1,0 +1,312 @@
+"""The agent around a table: it sends workers out to learn and puts together what they bring.
+
+What `QLearning`, `Sarsa` and `MonteCarlo` have in common. Each of them says which `Method` its
+workers run. Everything else is here, or, where it is the same for every agent, in `rlbook.agent`.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlbook import backends, schedules
+from rlbook.agent import Agent, Arrays
+from rlbook.arguments import check_number, check_whole
+from rlbook.envs.making import EnvSource
+from rlbook.envs.numbering import numbered_spaces
+from rlbook.history import Stopwatch
+from rlbook.patterns.shared_table import learn_asynchronously
+from rlbook.schedules import Schedule
+from rlbook.tabular.averaging import merge
+from rlbook.tabular.learner import Learned, Learner, Work
+from rlbook.tabular.loop import Method
+from rlbook.tabular.policies import Table, epsilon_greedy
+from rlbook.tabular.value_table import MOST_DENSE
+from rlbook_envs.streams import POLICY, stream_key
+
+TABLES = ("auto", "dense", "hash")
+
+
+@dataclass(frozen=True)
+class TableHyperparameters:
+    """What every tabular agent can be told beside the environment, the seed and where to run.
+
+    Attributes:
+        learning_rate: step size α, in (0, 1], or a schedule of `rlbook.schedules`. Larger forgets
+            faster (Sutton and Barto, 2018, equation 2.5).
+        gamma: discount γ per step, in [0, 1]. Use 1 only where every episode ends.
+        epsilon: probability of a random action, in [0, 1], or a schedule (Sutton and Barto, section
+            2.2; most of their examples have 0.1).
+        initial_value: what every entry of the table starts from, in units of return. More than the
+            optimum makes the agent try everything (Sutton and Barto, section 2.6).
+        sync_every: steps that each environment takes on its own copy of the table before the
+            copies become one. With one environment there is nothing to put together.
+        table: `"dense"`, a row for every state there is; `"hash"`, for every state that was met;
+            `"auto"`, dense up to a million states.
+    """
+
+    learning_rate: float | Schedule | None = 0.05
+    gamma: float = 0.99
+    epsilon: float | Schedule = 0.2
+    initial_value: float = 0.0
+    sync_every: int = 10_000
+    table: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.learning_rate is not None:
+            self._check_learning_rate()
+        self._set("epsilon", schedules.check("epsilon", self.epsilon, 0, 1))
+        for name, least, most in (("gamma", 0, 1), ("initial_value", -np.inf, np.inf)):
+            self._set(name, check_number(name, getattr(self, name), least, most))
+        check_whole("sync_every", self.sync_every, 1)
+        self._set("sync_every", int(self.sync_every))
+        if self.table not in TABLES:
+            allowed = ", ".join(map(repr, TABLES))
+            raise ValueError(f"table={self.table!r} is not allowed: {allowed}")
+
+    def _check_learning_rate(self) -> None:
+        if self.learning_rate == 0:
+            raise ValueError("learning_rate=0 is not allowed: nothing would be learned")
+        rate = schedules.check("learning_rate", self.learning_rate, 0, 1)
+        self._set("learning_rate", rate)
+
+    def _set(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)  # a float, not float32, nor int
+
+
+class TableAgent(Agent):
+    """An agent with a table of action values, on any backend, with the same numbers on each.
+
+    Every environment has its own random streams and learns on its own copy of the table; after each
+    round the copies become one, in the order of the environments. So the result depends on `seed`,
+    `num_envs` and the hyperparameters, but not on the backend, on the number of workers, or on
+    whether one of them died on the way (on one model of CPU, with the pinned packages).
+
+    Args:
+        env: a Gymnasium id, an environment made by `gymnasium.make`, or a function that makes one.
+            Actions must be `Discrete`, and observations `Discrete`, `MultiDiscrete`, or a `Tuple`
+            of `Discrete`. Worlds of `rlbook_envs` run compiled.
+        seed: of everything random, a whole number from 0.
+        num_envs: environments that learn side by side.
+        backend: `"local"`, `"multiprocessing"`, `"ray"`, `"spark"`, or a `Backend`.
+        workers: how many workers share the environments.
+        asynchronous: every worker goes on as soon as it is done, with a table that all share and
+            another worker holds. Faster where workers differ in speed; and then the numbers depend
+            on who was first.
+        hyperparameters: see `Hyperparameters` in the agent's module.
+
+    Attributes:
+        timesteps: steps taken so far, in all environments together.
+        history: the `History` of all calls of `learn`.
+        states: (S,) int64, which state each row of `q` is for; None: they are 0, 1, ….
+
+    Raises:
+        ValueError: an argument is out of range, or the environment's spaces do not fit a table.
+        TypeError: there is no such hyperparameter.
+    """
+
+    Hyperparameters: ClassVar[type[TableHyperparameters]]
+
+    def __init__(
+        self,
+        env: EnvSource,
+        *,
+        seed: int = 0,
+        num_envs: int = 1,
+        backend: str | backends.Backend = "local",
+        workers: int = 1,
+        asynchronous: bool = False,
+        **hyperparameters: Any,
+    ) -> None:
+        super().__init__(env, seed, num_envs, workers, asynchronous, hyperparameters)
+        observations, actions = numbered_spaces(self.make_env(), type(self).__name__)
+        self._number, self.num_states, self.num_actions = (
+            observations.number,
+            observations.size,
+            actions,
+        )
+        hashed = self.settings.table == "hash" or (
+            self.settings.table == "auto" and self.num_states > MOST_DENSE
+        )
+        self.states: NDArray[np.int64] | None = np.zeros(0, np.int64) if hashed else None
+        shape = (0 if hashed else self.num_states, *self._row_shape())
+        self._table: Table = np.full(shape, self.settings.initial_value)
+        self._counts = np.zeros(shape, np.int64)
+        if self.asynchronous:
+            self._check_asynchronous()
+        self.backend = backends.get(backend)
+
+    @abstractmethod
+    def _method(self) -> Method:
+        """What the workers run."""
+
+    def _row_shape(self) -> tuple[int, ...]:
+        """What is kept for each state."""
+        return (self.num_actions,)
+
+    @property
+    def q(self) -> Table:
+        """(S, A) float64, the action values."""
+        return self._table
+
+    def _learn(self, steps: int, watch: Stopwatch, after_round: Callable[[int], None]) -> None:
+        if self.asynchronous:
+            learn_asynchronously(self, steps, watch, after_round)
+        else:
+            self._learn_in_rounds(steps, watch, after_round)
+
+    def _learn_in_rounds(
+        self, left: int, watch: Stopwatch, after_round: Callable[[int], None]
+    ) -> None:
+        group = self.launch(Learner)
+        try:
+            while left:
+                steps = min(left, self.settings.sync_every)
+                work = self.work(steps)
+                answers = group.call("learn", work)
+                busy = [{"learning": seconds} for *_, seconds in answers]
+                watch.lap_workers(busy, self.backend.parallel)
+                learned = [each for some, _, _ in answers for each in some]
+                merged = merge(work, learned, self.settings.initial_value)
+                self.take_table(merged.q, merged.visits, merged.states)
+                self._states = [state for _, states, _ in answers for state in states]
+                self.record(learned, list(range(self.num_envs)), steps)
+                left -= steps
+                watch.lap("learning")
+                after_round(steps * self.num_envs)
+        finally:
+            group.close()
+
+    def launch(self, worker: Callable[..., Any]) -> backends.Group:
+        """Workers that share the environments."""
+        return self.backend.launch(
+            worker,
+            self.workers,
+            self.shares(),
+            self.make_env,
+            self.seed,
+            self._method(),
+            self.settings,
+            self._states,
+        )
+
+    def work(self, steps: int) -> Work:
+        """What a worker needs for a round of so many steps in each environment."""
+        counts = self._counts if self.settings.learning_rate is None else None
+        return Work(self._table, self.states, counts, self.timesteps, steps)
+
+    def take_table(
+        self, q: Table, visits: NDArray[np.int64], states: NDArray[np.int64] | None
+    ) -> None:
+        """Go on from this table, in which `visits` more updates were made."""
+        counts = visits.copy()
+        counts[: len(self._counts)] += self._counts
+        self._table, self._counts, self.states = q, counts, states
+
+    def record(self, learned: list[Learned], numbers: list[int], steps: int) -> None:
+        """Note the episodes of these environments' round, in the order in which they ended."""
+        # The environments step side by side: number i takes its step t as step t * num_envs + i.
+        when = np.concatenate(
+            [each.ended_at * len(numbers) + i + 1 for i, each in enumerate(learned)]
+        )
+        order = np.argsort(when)
+        self.history.add_episodes(
+            self.timesteps + when[order],
+            np.concatenate([each.returns for each in learned])[order],
+            np.concatenate([each.lengths for each in learned])[order],
+        )
+        taken = steps * len(numbers)
+        self.timesteps += taken
+        mean_td_error = sum(each.td_error for each in learned) / taken
+        self.history.add_metrics(timesteps=self.timesteps, td_error=mean_td_error)
+
+    def predict(self, obs: Any, deterministic: bool = True) -> Any:
+        """The greedy action for one observation, or for an array of them.
+
+        In a state that was never met, all actions are worth `initial_value`, and the first is best.
+
+        Args:
+            obs: an observation; or an array of them, of any shape, if they are numbers.
+            deterministic: take the first best action; otherwise act as in training, ε-greedily.
+
+        Returns:
+            An int, or an int64 array of the shape of `obs`.
+
+        Raises:
+            ValueError: an observation is none of this environment's.
+        """
+        if self._number is not None and not self._number.allows(obs):
+            raise ValueError(f"obs={obs!r} is not allowed: parts below {self._number.sizes}")
+        asked = np.asarray(obs if self._number is None else self._number(obs))
+        if asked.dtype.kind not in "iu" or np.any((asked < 0) | (asked >= self.num_states)):
+            raise ValueError(
+                f"obs={obs!r} is not allowed: whole numbers from 0 to {self.num_states - 1}"
+            )
+        rows = self.action_values(asked)
+        actions = rows.argmax(axis=-1)
+        if not deterministic:
+            key = stream_key(self.seed, POLICY, self.num_envs)
+            now = np.array([max(self.timesteps - 1, 0)])
+            epsilon = float(schedules.values(self.settings.epsilon, now)[0])
+            chosen = [
+                epsilon_greedy(row[None], 0, epsilon, key, clock)
+                for clock, row in enumerate(rows.reshape(-1, self.num_actions), self._predictions)
+            ]
+            self._predictions += asked.size
+            actions = np.array(chosen, np.int64).reshape(asked.shape)
+        return int(actions) if asked.ndim == 0 else actions
+
+    def action_values(self, states: Any) -> Table:
+        """The action values of numbered states, float64: the shape of `states`, and A."""
+        states = np.asarray(states)
+        if self.states is None:
+            return self.q[states]
+        order = self._order()
+        found = np.minimum(np.searchsorted(self.states, states, sorter=order), len(order) - 1)
+        values = np.full((*states.shape, self.num_actions), self.settings.initial_value)
+        if len(order):
+            rows = order[found]
+            known = self.states[rows] == states
+            values[known] = self.q[rows[known]]
+        return values
+
+    def _order(self) -> NDArray[np.int64]:
+        """What sorts `states`, which never change once they are here: a new table has new ones."""
+        if getattr(self, "_sorted_states", None) is not self.states:
+            self._sorted_states, self._sorting = self.states, np.argsort(self.states)  # type: ignore[arg-type]
+        return self._sorting
+
+    def _to_arrays(self) -> Arrays:
+        arrays = {"q": self._table, "counts": self._counts}
+        return arrays if self.states is None else {**arrays, "states": self.states}
+
+    @classmethod
+    def _parse(cls, arrays: Arrays) -> tuple[Table, NDArray[np.int64], Any]:
+        table, counts = arrays["q"].astype(np.float64), arrays["counts"].astype(np.int64)
+        if table.shape != counts.shape:
+            raise ValueError("a count is missing, or one too many")
+        return table, counts, arrays.get("states")
+
+    def _take(self, learned: tuple[Table, NDArray[np.int64], Any]) -> None:
+        table, counts, met = learned
+        fits = (met is None) == (self.states is None) and table.shape[1:] == self._table.shape[1:]
+        if not fits or len(table) != (self.num_states if met is None else len(met)):
+            raise ValueError(f"holds a table of another environment: {table.shape}")
+        self._table, self._counts, self.states = table, counts, met
+
+    def _check_asynchronous(self) -> None:
+        """Raise a ValueError where learners cannot share one table."""
+        if self.states is not None:
+            raise ValueError("asynchronous=True is not allowed with a hash table: table='dense'")
+        if not isinstance(self.settings.learning_rate, float):
+            raise ValueError(
+                f"asynchronous=True is not allowed with learning_rate={self.settings.learning_rate}"
+                ": it must be a number that stays"
+            )
+        if self._method().remembers:
+            raise ValueError("asynchronous=True is not allowed: only one-step methods can share")
