@@ -1,23 +1,26 @@
-"""What every agent does, whatever it learns with: `learn`, `save`, `load`, and a history of it all.
+"""What every agent does, however it learns: `learn`, `save`, `load`, and a history of it all.
 
-`rlbook.tabular.agent` has what goes with a table, and `rlbook.deep_agent` what goes with a network.
+An agent is an algorithm, a pattern and a backend. `rlbook.tabular.agent` has what agents with a
+table share, and `rlbook.deep_agent` what agents with a network share.
 """
 
 from __future__ import annotations
 
 import os
+import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from rlbook import backends, saving, schedules
+from rlbook import backends, patterns, saving, schedules
 from rlbook.arguments import check_names, check_whole
 from rlbook.envs.making import EnvSource, env_id, env_maker
 from rlbook.history import History, Stopwatch
+from rlbook.workers import Workers
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -25,23 +28,28 @@ Arrays = dict[str, NDArray[Any]]
 class Agent(ABC):
     """The part of an agent that does not depend on how it learns.
 
+    An agent launches its workers at the first call of `learn` and keeps them. They end when the
+    agent is closed, garbage-collected, or left in a `with` statement, or when `learn` is
+    interrupted.
+
     Attributes:
         timesteps: steps taken so far, in all environments together.
         history: the `History` of all calls of `learn`.
+        backend: where the workers run.
     """
 
     Hyperparameters: ClassVar[type[Any]]
-    SAVED: ClassVar[tuple[str, ...]] = ("seed", "num_envs", "asynchronous")  # arguments, in a file
+    PATTERNS: ClassVar[tuple[str, ...]]  # that agents of this kind can learn by
+    SAVED: ClassVar[tuple[str, ...]] = ("seed", "num_envs", "pattern")  # arguments, in a file
     settings: Any
-    backend: backends.Backend
 
     def __init__(
         self,
         env: EnvSource,
         seed: int,
         num_envs: int,
+        pattern: str,
         workers: int,
-        asynchronous: bool,
         hyperparameters: dict[str, Any],
     ) -> None:
         check_whole("seed", seed, 0)
@@ -50,33 +58,42 @@ class Agent(ABC):
         check_names(type(self).__name__, hyperparameters, self.Hyperparameters)
         self.settings = self.Hyperparameters(**hyperparameters)
         self.seed, self.num_envs, self.workers = int(seed), int(num_envs), int(workers)
-        self.asynchronous = bool(asynchronous)
+        self._learn = patterns.get(pattern, self.PATTERNS)
+        self.pattern = pattern
         self.env_id, self.make_env = env_id(env), env_maker(env)
         self.timesteps = 0
         self.history = History()
         self._states: list[Any] = [None] * self.num_envs
         self._predictions = 0
 
-    @abstractmethod
-    def predict(self, obs: Any, deterministic: bool = True) -> Any:
-        """The action for one observation, or for several."""
+    def _open(self, backend: str | backends.Backend, resources: Mapping[str, float] | None) -> None:
+        """Take a backend; one given by name belongs to this agent."""
+        owned = not isinstance(backend, backends.Backend)
+        self._workers = Workers(backends.get(backend), owned, resources)
+        # At exit the backends close by themselves, in an order that suits them.
+        weakref.finalize(self, self._workers.release).atexit = False
+
+    @property
+    def backend(self) -> backends.Backend:
+        """Where the workers run."""
+        return self._workers.backend
 
     @abstractmethod
-    def _learn(self, steps: int, watch: Stopwatch, after_round: Callable[[int], None]) -> None:
-        """Take so many steps in every environment; tell of every round how many those were."""
+    def predict(self, obs: Any, deterministic: bool = True) -> Any:
+        """Return the action for one observation, or for several."""
 
     @abstractmethod
     def _to_arrays(self) -> Arrays:
-        """All that was learned, by name."""
+        """Return everything that was learned, by name."""
 
     @classmethod
     def _parse(cls, arrays: Arrays) -> Any:
-        """What `_take` needs of a file's arrays; any error says that the file is damaged."""
+        """Return what `_take` needs of a file's arrays; an error means that the file is damaged."""
         return arrays
 
     @abstractmethod
     def _take(self, learned: Any) -> None:
-        """Go on with what `_parse` found.
+        """Go on with what `_parse` returned.
 
         Raises:
             ValueError: it is of another environment; its message goes on after the file's name.
@@ -91,12 +108,13 @@ class Agent(ABC):
     ) -> History:
         """Take `total_timesteps` more steps, rounded up to a multiple of `num_envs`.
 
-        Where it is interrupted, completed rounds count, and the next call goes on from there. Two
-        calls equal one in every number if the first one ends with a whole round of `rollout_steps`
-        in each environment.
+        If it is interrupted, completed rounds count, and the next call goes on from there. Two
+        calls give the same numbers as one if the first ends with a whole round of
+        `rollout_steps` in each environment.
 
         Args:
-            progress: show a bar; by default, only where a person watches a terminal.
+            total_timesteps: environment steps, in all environments together.
+            progress: show a progress bar; by default, only in a terminal.
             callback: called with the agent after every round.
 
         Returns:
@@ -104,8 +122,11 @@ class Agent(ABC):
 
         Raises:
             ValueError: a network was given a reward or an observation that is not finite.
+            RuntimeError: the agent was closed.
         """
         check_whole("total_timesteps", total_timesteps, 1)
+        if self._workers.released:
+            raise RuntimeError("the agent was closed, so it cannot learn any more")
         steps = -(-int(total_timesteps) // self.num_envs)
         watch = Stopwatch()
         quiet = None if progress is None else not progress
@@ -117,9 +138,14 @@ class Agent(ABC):
                     callback(self)
 
             try:
-                self._learn(steps, watch, after_round)
-            except SystemError as error:  # what Ctrl-C becomes in the midst of a compiled call
-                if isinstance(error.__cause__, KeyboardInterrupt):
+                self._learn(self, steps, watch, after_round)
+            except BaseException as error:
+                # Workers may be in the middle of a round, which does not count: end them.
+                self._workers.end()
+                # What Ctrl-C becomes in the middle of a compiled call.
+                if isinstance(error, SystemError) and isinstance(
+                    error.__cause__, KeyboardInterrupt
+                ):
                     raise KeyboardInterrupt from None
                 raise
             finally:
@@ -128,11 +154,21 @@ class Agent(ABC):
         return self.history
 
     def shares(self) -> list[list[int]]:
-        """For each worker, the numbers of its environments: as even as can be."""
+        """Return, for each worker, the numbers of its environments, as evenly as possible."""
         return [part.tolist() for part in np.array_split(np.arange(self.num_envs), self.workers)]
 
+    def close(self) -> None:
+        """Give back workers, memory and files; the agent can still predict and be saved."""
+        self._workers.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write all that `load` needs to go on as if nothing had happened. Holds no code."""
+        """Write everything that `load` needs to go on as if nothing had happened, and no code."""
         settings = {name: schedules.to_plain(value) for name, value in vars(self.settings).items()}
         header = {
             "env": self.env_id,
@@ -155,15 +191,18 @@ class Agent(ABC):
         workers: int = 1,
         **where: Any,
     ) -> Self:
-        """The agent that was saved. Where it runs, and on how many workers, may differ from then.
+        """Return the agent that was saved. Its backend and number of workers may be different now.
 
         Args:
-            env: needed where the agent was given a function, which a file can't hold.
-            where: `device=`, of an agent with a network.
+            path: of the file.
+            env: needed if the agent was given a function, which a file cannot hold.
+            backend: where to run.
+            workers: how many workers share the environments.
+            where: `resources=`, and `device=` of an agent with a network.
 
         Raises:
             ValueError: not such a file, one that is damaged, or one for another environment.
-            TypeError: an argument that the file says: it would not be the same agent.
+            TypeError: an argument that is in the file: it would not be the same agent.
         """
         header, arrays = saving.load(path, cls.__name__)
         try:
@@ -184,7 +223,7 @@ class Agent(ABC):
             raise ValueError(f"{path} does not say how to make its environment: give env=")
         for name in where:
             if name in options or name in settings:
-                raise TypeError(f"{name}= is not allowed here: the file says what it is")
+                raise TypeError(f"{name} must not be given, since the file says what it is")
         make: Any = cls  # whose arguments are more than those that all agents have
         agent: Self = make(source, backend=backend, workers=workers, **where, **options, **settings)
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import fields
 from numbers import Real
 from typing import Any
@@ -42,6 +43,18 @@ def check_flag(name: str, value: Any) -> None:
     """Raise a ValueError unless `value` is True or False."""
     if not isinstance(value, bool | np.bool_):
         raise ValueError(f"{name}={value!r} is not allowed: True or False")
+
+
+def check_choice(name: str, value: Any, allowed: Sequence[str]) -> None:
+    """Raise a ValueError unless `value` is one of the allowed names.
+
+    >>> check_choice("replay_order", "newest", ("random", "latest"))
+    Traceback (most recent call last):
+    ValueError: replay_order must be one of 'random', 'latest', got 'newest'
+    """
+    if value not in allowed:
+        names = ", ".join(map(repr, allowed))
+        raise ValueError(f"{name} must be one of {names}, got {value!r}")
 
 
 def check_needed(name: str, value: Any) -> None:

@@ -79,7 +79,8 @@ class History:
         lengths: NDArray[np.int64],
     ) -> None:
         """Append episodes, in the order in which they ended."""
-        self._episodes.append((timesteps, returns, lengths))
+        if len(timesteps):
+            self._episodes.append((timesteps, returns, lengths))
 
     def add_metrics(self, **values: float) -> None:
         """Append one entry to each metric."""

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-FORMAT = "rlbook model 1"
+FORMAT = "rlbook model 2"
 
 
 def save(
@@ -23,15 +23,16 @@ def save(
 
     Args:
         kind: the name of the algorithm.
-        header: whatever JSON can hold.
+        header: whatever JSON can hold; arrays and bytes within it are stored as arrays.
         arrays: NumPy arrays by name; no object arrays.
     """
-    text = json.dumps({"format": FORMAT, "kind": kind, **header})
-    for name, array in arrays.items():
+    contents = dict(arrays)
+    text = json.dumps(_without_arrays({"format": FORMAT, "kind": kind, **header}, contents))
+    for name, array in contents.items():
         if array.dtype.hasobject:  # NumPy would write a pickle
             raise ValueError(f"array {name!r} holds Python objects, which no model file may")
     with atomic_write(path) as file:
-        np.savez(file, header=np.array(text), **arrays)  # type: ignore[arg-type]
+        np.savez(file, header=np.array(text), **contents)  # type: ignore[arg-type]
 
 
 def load(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
@@ -44,7 +45,7 @@ def load(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Any], dict[
     try:
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-        header = json.loads(str(arrays.pop("header")))
+        header = _with_arrays(json.loads(str(arrays.pop("header"))), arrays)
         if header.pop("format") != FORMAT:
             raise KeyError("format")
         found = header.pop("kind")
@@ -55,6 +56,38 @@ def load(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Any], dict[
     if found != kind:
         raise ValueError(f"{path} holds a {found} agent: load it with {found}.load")
     return header, arrays
+
+
+# Where an array or bytes stand in a header, JSON holds the name of an array of the file.
+IN_HEADER = "header/"
+
+
+def _without_arrays(value: Any, arrays: dict[str, NDArray[Any]]) -> Any:
+    """Return a header that JSON can hold; its arrays and bytes are added to `arrays`."""
+    if isinstance(value, dict):
+        return {name: _without_arrays(each, arrays) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_arrays(each, arrays) for each in value]
+    if isinstance(value, bytes | np.ndarray):
+        name = f"{IN_HEADER}{len(arrays)}"
+        kind = "bytes" if isinstance(value, bytes) else "array"
+        arrays[name] = np.frombuffer(value, np.uint8) if kind == "bytes" else np.asarray(value)
+        return {kind: name}
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _with_arrays(value: Any, arrays: dict[str, NDArray[Any]]) -> Any:
+    """Undo `_without_arrays`, and take the header's arrays out of `arrays`."""
+    if isinstance(value, list):
+        return [_with_arrays(each, arrays) for each in value]
+    if not isinstance(value, dict):
+        return value
+    if len(value) == 1:
+        kind, name = next(iter(value.items()))
+        if kind in ("array", "bytes") and str(name).startswith(IN_HEADER):
+            found = arrays.pop(name)
+            return found if kind == "array" else found.astype(np.uint8).tobytes()
+    return {name: _with_arrays(each, arrays) for name, each in value.items()}
 
 
 def damaged(path: str | os.PathLike[str]) -> ValueError:

@@ -79,7 +79,7 @@ def test_these_environments_run(env, kind):
     agent = kind(env, seed=1, workers=2, **options)
     before = agent.get_weights().copy()
     agent.learn(1_608)
-    assert agent.loss.updates > 500 and np.isfinite(agent.get_weights()).all()
+    assert agent.algorithm.updates > 500 and np.isfinite(agent.get_weights()).all()
     assert (agent.get_weights() != before).any() and agent.timesteps == 1_608
     assert env != "MountainCar-v0" or set(agent.history.episode_lengths) == {200}
 
@@ -93,7 +93,7 @@ def test_flappy_bird_from_pixels(tmp_path):
     options = {"learning_starts": 64, "batch_size": 8, "steps_per_update": 16}
     agent = DQN(birds, seed=1, num_envs=2, device="cpu", replay_capacity=1_000, **options)
     agent.learn(160)
-    assert agent.loss.updates == 6 and np.isfinite(agent.get_weights()).all()
+    assert agent.algorithm.updates == 6 and np.isfinite(agent.get_weights()).all()
     assert agent.replay.to_arrays()["replay_obs"].shape[1:] == (84, 84)  # a frame a step
     agent.save(tmp_path / "bird")
     again = DQN.load(tmp_path / "bird", env=birds, workers=2, device="cpu")

@@ -41,7 +41,7 @@ def assert_same(mine, reference):
     )
     for name in learned.keys() - {"timing"}:
         assert np.array_equal(learned[name], others[name]), name
-    assert mine._states == reference._states and mine.loss.updates > 0
+    assert mine._states == reference._states and mine.algorithm.updates > 0
 
 
 @pytest.mark.parametrize("agent_class", [DQN, Rainbow])
@@ -55,7 +55,7 @@ def test_a_compiled_world_gives_the_same_numbers_on_every_backend(backend):
 
 def test_gradients_in_parts_are_the_same_on_every_backend(backend):
     options = {"gradient_parts": 4, "steps_per_update": 16.0}
-    shared = run(backend=backend, workers=2, data_parallel=True, **options)
+    shared = run(backend=backend, workers=2, pattern="data_parallel", **options)
     assert_same(shared, run(**options))
 
 
@@ -121,22 +121,26 @@ def test_what_cannot_be_brought_back_begins_anew_on_every_backend(backend):
 
 @pytest.mark.parametrize("schedule", [1, 2])
 def test_the_same_schedule_gives_the_same_numbers(schedule):
-    runs = [run(backend=Local(schedule=schedule), workers=3, asynchronous=True) for _ in range(2)]
+    runs = [
+        run(backend=Local(schedule=schedule), workers=3, pattern="asynchronous_actors")
+        for _ in range(2)
+    ]
     assert_same(*runs)
 
 
 def test_another_schedule_gives_other_numbers():
     first, second = (
-        run(backend=Local(schedule=schedule), workers=3, asynchronous=True) for schedule in (1, 2)
+        run(backend=Local(schedule=schedule), workers=3, pattern="asynchronous_actors")
+        for schedule in (1, 2)
     )
     assert not np.array_equal(first.get_weights(), second.get_weights())
 
 
 @pytest.mark.parametrize("backend", APART, indirect=True)
 def test_asynchronous_learning_takes_every_step_once(backend):
-    agent = run(backend=backend, workers=2, asynchronous=True, push_every=3)
+    agent = run(backend=backend, workers=2, pattern="asynchronous_actors", push_every=3)
     assert agent.timesteps == 480
     assert agent.replay.to_arrays()["replay_counts"].tolist() == [120] * 4
-    assert agent.loss.updates == (480 - 100) // 2
+    assert agent.algorithm.updates == (480 - 100) // 2
     agent.learn(80)
     assert agent.timesteps == 560

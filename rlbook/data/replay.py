@@ -52,7 +52,7 @@ class Batch(NamedTuple):
     """B transitions, each over up to n steps."""
 
     obs: NDArray[Any]  # (B, *shape), or (B, stack, *shape), oldest first; dtype as stored
-    actions: Numbers  # (B,) int64
+    actions: NDArray[Any]  # (B, *action_shape), dtype as stored
     returns: Floats  # (B,) float32, the discounted sum of the rewards on the way
     discounts: Floats  # (B,) float32, of the value of next_obs: gamma ** k * (1 - terminated)
     next_obs: NDArray[Any]  # as obs, k steps later; k is n, or less if the episode ended before
@@ -106,6 +106,8 @@ def bytes_needed(
     obs_shape: tuple[int, ...],
     obs_dtype: DTypeLike,
     *,
+    action_shape: tuple[int, ...] = (),
+    action_dtype: DTypeLike = np.int64,
     n_step: int = 1,
     prioritized: bool = False,
     stack: int = 1,
@@ -117,6 +119,7 @@ def bytes_needed(
     """
     rows = num_envs * ring_length(capacity, num_envs, n_step, stack)
     each = math.prod(obs_shape) * np.dtype(obs_dtype).itemsize + ROW.itemsize
+    each += math.prod(action_shape) * np.dtype(action_dtype).itemsize
     return rows * each + num_envs * 16 + (tree_bytes(rows) if prioritized else 0)
 
 
@@ -128,6 +131,8 @@ class Replay:
         num_envs: how many environments, each with a ring of its own.
         obs_shape: of one observation; of one frame if they are stacked.
         obs_dtype: of one observation.
+        action_shape: of one action; () for `Discrete`.
+        action_dtype: of its numbers; any that can hold the actions that are added.
         n_step: rewards that are added up before bootstrapping, from 1 (Sutton and Barto, 2018,
             equation 7.1). Fewer where the episode ends before.
         gamma: the discount of rewards that come a step later, from 0 to 1.
@@ -155,6 +160,8 @@ class Replay:
         obs_shape: tuple[int, ...],
         obs_dtype: DTypeLike,
         *,
+        action_shape: tuple[int, ...] = (),
+        action_dtype: DTypeLike = np.int64,
         n_step: int = 1,
         gamma: float = 0.99,
         order: str = "random",
@@ -177,10 +184,12 @@ class Replay:
         self.alpha = check_number("alpha", alpha, 0, 1)
         self.order, self.prioritized = order, prioritized
         self.obs_shape, self.obs_dtype = tuple(obs_shape), np.dtype(obs_dtype)
+        self.action_shape, self.action_dtype = tuple(action_shape), np.dtype(action_dtype)
         self._check_memory()
 
         length = ring_length(capacity, num_envs, n_step, stack)
         self._obs = np.zeros((num_envs * length, *self.obs_shape), self.obs_dtype)
+        self._actions = np.zeros((num_envs * length, *self.action_shape), self.action_dtype)
         self._rings = empty_rings(num_envs, length)
         self._tree = SumTree(num_envs * length) if prioritized else None
         self._max_priority = 1.0
@@ -194,7 +203,7 @@ class Replay:
     @property
     def nbytes(self) -> int:
         """What it occupies, in bytes; `bytes_needed` tells it in advance."""
-        arrays = [self._obs, *self._rings]
+        arrays = [self._obs, self._actions, *self._rings]
         return sum(a.nbytes for a in arrays) + (self._tree.nbytes if self._tree else 0)
 
     def add(
@@ -210,7 +219,7 @@ class Replay:
 
         Args:
             obs: (N, T, *obs_shape), what was acted on; the newest frame alone if they are stacked.
-            actions: (N, T) whole numbers.
+            actions: (N, T, *action_shape), whole numbers where they are stored as such.
             rewards: (N, T).
             terminated: (N, T) bool.
             truncated: (N, T) bool. What is both terminated and truncated is terminated.
@@ -222,15 +231,17 @@ class Replay:
         chosen = self._chosen(envs)
         obs = self._checked_obs(obs, len(chosen))
         steps = obs.shape[:2]
+        kind = np.integer if self.action_dtype.kind in "iu" else np.number
+        chosen_actions = _checked("actions", actions, (*steps, *self.action_shape), kind)
         columns = (
-            _checked("actions", actions, steps, np.integer).astype(np.int64, copy=False),
             _checked("rewards", rewards, steps, np.number).astype(np.float32, copy=False),
             _checked("terminated", terminated, steps, np.bool_),
             _checked("truncated", truncated, steps, np.bool_),
         )
         length = self._rings.rows.shape[1]
         slots = (self._rings.counts[chosen, None] + np.arange(steps[1])) % length
-        self._obs[chosen[:, None] * length + slots] = obs
+        places = chosen[:, None] * length + slots
+        self._obs[places], self._actions[places] = obs, chosen_actions
         self._note(*append(self._rings, chosen, *columns, self.n_step, self.stack))
 
     def cut(self, envs: slice | ArrayLike = slice(None)) -> None:
@@ -265,7 +276,8 @@ class Replay:
         check_number("beta", beta, 0, 1)
         places = self._places(batch_size)
         found = windows(self._rings, places, self.n_step, self.gamma)
-        actions, returns, discounts, next_places, rows = found
+        returns, discounts, next_places, rows = found
+        actions = np.take(self._actions, places, axis=0)
         obs, next_obs = self._observations(places), self._observations(next_places)
         if self._tree:
             probabilities = self._tree.weights[places] / self._tree.total
@@ -304,7 +316,8 @@ class Replay:
         """All that is needed to go on bit for bit, by name; not copied, so save it at once."""
         rings = {f"replay_{name}": array for name, array in self._rings._asdict().items()}
         chance = {"replay_key": np.array(self._key), "replay_draws": np.array(self._draws)}
-        arrays = {"replay_obs": self._obs, **rings, **chance}
+        contents = {"replay_obs": self._obs, "replay_actions": self._actions}
+        arrays = {**contents, **rings, **chance}
         if self._tree:
             arrays["replay_priorities"] = self._tree.weights
             arrays["replay_max_priority"] = np.array(self._max_priority)
@@ -334,7 +347,7 @@ class Replay:
             raise ValueError(f"the replay memory is damaged: it holds {wrong}")
         for mine, other in zip(self._rings, rings, strict=True):
             mine[:] = other
-        self._obs[:] = arrays["replay_obs"]
+        self._obs[:], self._actions[:] = arrays["replay_obs"], arrays["replay_actions"]
         self._size = int(rings.rows["ready"].sum())
         self._key, self._draws = np.uint64(arrays["replay_key"]), int(arrays["replay_draws"])
         if self._tree:
@@ -384,6 +397,8 @@ class Replay:
                 self.num_envs,
                 self.obs_shape,
                 self.obs_dtype,
+                action_shape=self.action_shape,
+                action_dtype=self.action_dtype,
                 n_step=self.n_step,
                 prioritized=self.prioritized,
                 stack=self.stack,

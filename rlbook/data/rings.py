@@ -28,13 +28,13 @@ Numbers = NDArray[np.int64]
 # What a row is. A ring that is new holds nothing but AFTER_END, so that episodes begin at its rim.
 STEP, TERMINATED, TRUNCATED, AFTER_END = 0, 1, 2, 3
 
-# All of a row but its observation, side by side: who needs one of them mostly needs all.
+# Everything of a row but its observation and its action, next to each other in memory, because
+# whatever reads one of these mostly reads all of them.
 ROW = np.dtype(
     [
         ("reward", np.float32),
         ("kind", np.uint8),
         ("ready", np.bool_),  # the transition that begins here is whole and can be sampled
-        ("action", np.int64),
     ],
     align=True,
 )
@@ -68,7 +68,7 @@ def empty_rings(num_envs: int, length: int) -> Rings:
 
 
 @compile
-def append(rings, envs, actions, rewards, terminated, truncated, n_step, stack):  # type: ignore[no-untyped-def]
+def append(rings, envs, rewards, terminated, truncated, n_step, stack):  # type: ignore[no-untyped-def]
     """Add rows of some environments, (N, T) of each column.
 
     Returns:
@@ -80,7 +80,7 @@ def append(rings, envs, actions, rewards, terminated, truncated, n_step, stack):
     ready = [False for _ in range(0)]
     for i, env in enumerate(envs):
         ring = rings.rows[env]
-        for t in range(actions.shape[1]):
+        for t in range(rewards.shape[1]):
             count, waiting = rings.counts[env], rings.waiting[env]
             if ring[(count - 1) % length].kind in (TERMINATED, TRUNCATED):
                 kind, whole = AFTER_END, waiting  # this completes all that wait
@@ -98,7 +98,7 @@ def append(rings, envs, actions, rewards, terminated, truncated, n_step, stack):
                 changed.append(env * length + lost)
                 ready.append(False)
             new = ring[count % length]
-            new.kind, new.action, new.reward = kind, actions[i, t], rewards[i, t]
+            new.kind, new.reward = kind, rewards[i, t]
             rings.counts[env] = count + 1
             rings.waiting[env] = waiting - whole + (kind != AFTER_END)
     return np.array(changed), np.array(ready)
@@ -137,13 +137,12 @@ def windows(rings, places, n_step, gamma):  # type: ignore[no-untyped-def]
     """The transitions that begin at these places, over n steps or to the end of the episode.
 
     Returns:
-        Actions, returns, discounts, the places of the next observations, and the rows' names, each
-        (B,); returns and discounts float32, the others int64.
+        Returns, discounts, the places of the next observations, and the rows' names, each (B,);
+        returns and discounts float32, the others int64.
     """
     num_envs, length = rings.rows.shape
     newest = (rings.counts - 1) % length
-    actions, names = np.empty_like(places), np.empty_like(places)
-    next_places = np.empty_like(places)
+    names, next_places = np.empty_like(places), np.empty_like(places)
     returns, discounts = np.empty((2, len(places)), np.float32)
     for i, place in enumerate(places):
         env = place // length
@@ -151,7 +150,6 @@ def windows(rings, places, n_step, gamma):  # type: ignore[no-untyped-def]
         age = newest[env] - slot
         age += length * (age < 0)
         names[i] = (rings.counts[env] - 1 - age) * num_envs + env
-        actions[i] = rings.rows[env, slot].action
         total, discount, kind = 0.0, 1.0, STEP
         for _ in range(n_step):
             row = rings.rows[env, slot]
@@ -165,7 +163,7 @@ def windows(rings, places, n_step, gamma):  # type: ignore[no-untyped-def]
         returns[i] = total
         discounts[i] = 0.0 if kind == TERMINATED else discount
         next_places[i] = env * length + slot
-    return actions, returns, discounts, next_places, names
+    return returns, discounts, next_places, names
 
 
 @compile

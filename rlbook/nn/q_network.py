@@ -21,7 +21,6 @@ def q_network(
     noisy: bool = False,
     num_atoms: int = 0,
     seed: int = 0,
-    torch: bool = False,
     device: str = "cpu",
 ) -> Network:
     """A network of action values (B, A), or of the logits of their distributions (B, A, K).
@@ -35,11 +34,10 @@ def q_network(
         noisy: noise in the weights of the last two layers.
         num_atoms: K; 0 for values.
         seed: of the first weights.
-        torch: use torch also where NumPy would do.
         device: where it computes.
     """
     out_shape = (num_actions, num_atoms) if num_atoms else (num_actions,)
-    if torch or needs_torch(observations, channels, dueling, noisy, device):
+    if needs_torch(observations, channels, dueling, noisy, device):
         from rlbook.nn.torch_networks import QNetwork, TorchNetwork
 
         make = partial(

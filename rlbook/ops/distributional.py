@@ -108,19 +108,33 @@ def _compiled() -> Any:
     return compile(_project)
 
 
-def cross_entropy_slopes(target: Floats, logits: Floats) -> tuple[Floats, Floats]:
-    """How the cross-entropy of a prediction changes with its logits, and how far off it is.
+def cross_entropy_loss(targets: Any, logits: Any) -> Any:
+    """Return the cross-entropy of predicted distributions, (B,), for torch's tensors.
+
+    Bellemare, Dabney and Munos (2017), algorithm 1.
 
     Args:
-        target: (B, K), probabilities.
-        logits: (B, K).
-
-    Returns:
-        The slopes (B, K), which are softmax(logits) - target; and the divergence of the prediction
-        from the target (B,), which Rainbow takes for a step's priority (Hessel et al., 2018, "The
-        integrated agent"): the cross-entropy, less the part of it that nobody can get rid of.
+        targets: (B, K), probabilities.
+        logits: (B, K), of the prediction.
     """
-    predicted = softmax(logits)
-    small = np.float32(1e-30)
-    divergence = target * (np.log(np.maximum(target, small)) - np.log(np.maximum(predicted, small)))
-    return predicted - target, np.maximum(divergence.sum(axis=1), 0)
+    return -(targets * logits.log_softmax(dim=-1)).sum(dim=-1)
+
+
+def cross_entropy_gradient(targets: Floats, logits: Floats) -> Floats:
+    """Return the gradient of `cross_entropy_loss` with respect to the logits, (B, K)."""
+    return softmax(logits) - targets
+
+
+def divergence(targets: Floats, logits: Floats) -> Floats:
+    """Return the Kullback-Leibler divergence of predictions from their targets, (B,).
+
+    It is the cross-entropy minus the entropy of the target, which no prediction can avoid. Rainbow
+    uses it as the priority of a transition (Hessel et al., 2018, "The integrated agent").
+
+    Args:
+        targets: (B, K), probabilities.
+        logits: (B, K), of the prediction.
+    """
+    predicted, small = softmax(logits), np.float32(1e-30)
+    logs = np.log(np.maximum(targets, small)) - np.log(np.maximum(predicted, small))
+    return np.maximum((targets * logs).sum(axis=1), 0)  # type: ignore[no-any-return]

@@ -1,32 +1,40 @@
-"""How work flows between those who act and those who learn.
+"""Patterns: how work flows between the workers that act and the learner.
 
-A pattern knows neither what the algorithm is nor where it runs. It is a function
+A pattern knows neither the algorithm nor the backend. Each is a module with one function
 
     learn(agent, steps, watch, after_round)
 
-that lets every environment take `steps` steps. Of the agent it uses what every `DeepAgent` has:
-`launch`, `exploration`, `get_weights`, `postprocess`, `record`, `gradients` and `apply`, and its
-`backend`, `settings`, `loss` and `history`.
+that lets every environment take `steps` steps. Agents with a network learn by
 
-* `synchronous`: all workers act, all wait, then one learns.
-* `data_parallel`: the same, but a batch's gradients are computed in parts, by workers.
-* `asynchronous`: every worker goes on acting while one learns from what has arrived.
+* `"synchronous"`: all workers act, the learner waits for all of them, and then it learns.
+* `"data_parallel"`: the same, but workers also compute the gradients, each of a part of the batch.
+* `"asynchronous_actors"`: workers go on acting while one learner learns from what has arrived.
+
+Agents with a table learn by
+
+* `"averaged_tables"`: each environment learns on a copy of the table, and the copies are averaged.
+* `"shared_table"`: all learn on one table, which another worker holds.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rlbook.arguments import check_choice
+
+NAMES = (
+    "synchronous", "data_parallel", "asynchronous_actors", "averaged_tables", "shared_table",
+)  # fmt: skip
 
 
-def get(asynchronous: bool, data_parallel: bool) -> Callable[..., None]:
-    """The `learn` of a pattern.
+def get(pattern: Any, allowed: Sequence[str] = NAMES) -> Callable[..., None]:
+    """Return the function `learn` of a pattern.
 
     Raises:
-        ValueError: there is none that is both.
+        ValueError: the pattern is not among the allowed ones.
     """
-    if asynchronous and data_parallel:
-        raise ValueError("asynchronous=True is not allowed with data_parallel=True")
-    name = "asynchronous" if asynchronous else "data_parallel" if data_parallel else "synchronous"
-    found: Callable[..., None] = importlib.import_module(f"rlbook.patterns.{name}").learn
+    check_choice("pattern", pattern, allowed)
+    found: Callable[..., None] = importlib.import_module(f"rlbook.patterns.{pattern}").learn
     return found

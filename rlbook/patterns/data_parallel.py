@@ -3,11 +3,12 @@
     workers   act ───┐          ┌─ part 1, 2 ─┐
     workers   act ───┤          ├─ part 3, 4 ─┤
                      ▼          │             ▼
-    learner          draw ──────┘             add up, apply
+    learner          sample ────┘             average, apply
 
-On Spark this is a map over the parts of a sample, and a sum in the driver. The parts are added up
-in their order, which is the same wherever they were computed: so are the bits of the sum. Weights
-go out and gradients come back with every update, so it pays where to compute them takes longer.
+On Spark this is a map over the parts of a batch, and a sum in the driver. The parts are averaged in
+their own order, which is the same wherever they were computed, and so are the bits of the result.
+Parameters go out and gradients come back with every update, so this pattern pays off when computing
+a gradient takes longer than that.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from rlbook.gradients import Gradients, add_up, split
+from rlbook.algorithm import Algorithm, Gradients, average, split
 from rlbook.history import Stopwatch
 from rlbook.nn.threads import one_thread
 from rlbook.patterns import synchronous
@@ -26,36 +27,43 @@ from rlbook.patterns import synchronous
 class GradientWorker:
     """Computes the gradients of parts of batches.
 
+    Every call brings the parameters along, so the worker has no state that anything depends on.
+
     Args:
         index: which worker this is.
-        loss: what has `set_parameters` and `gradients`.
+        algorithm: the algorithm, of which each worker has a copy.
     """
 
-    def __init__(self, index: int, loss: Any) -> None:
-        self.loss = loss
+    def __init__(self, index: int, algorithm: Algorithm) -> None:
+        self.algorithm = algorithm
 
-    def gradients(self, parameters: Any, parts: list[Any], size: int) -> list[Gradients]:
-        """The gradients of some parts of a batch of `size` steps, in order."""
-        with one_thread():
-            self.loss.set_parameters(parameters)
-            # What was sent is read-only, which torch does not know: it is given copies.
-            mine = [type(part)(*map(np.array, part)) for part in parts]
-            return [self.loss.gradients(part, size).as_arrays() for part in mine]
+    @one_thread()
+    def gradients(self, parameters: Any, parts: list[Any]) -> list[Gradients]:
+        """Return the gradients of some parts of a batch, in their order."""
+        self.algorithm.set_parameters(parameters)
+        # What was sent is read-only, which torch does not know: it is given copies.
+        mine = [type(part)(*map(np.array, part)) for part in parts]
+        return [self.algorithm.gradients(part).as_arrays() for part in mine]
+
+    def get_state(self) -> None:
+        """Return nothing, because a new worker is as good as this one."""
+
+    def set_state(self, state: None) -> None:
+        """Do nothing."""
 
 
 def learn(agent: Any, steps: int, watch: Stopwatch, after_round: Callable[[int], None]) -> None:
     """Let every environment take `steps` steps, and learn with all workers after each round."""
-    group = agent.backend.launch(GradientWorker, agent.workers, agent.loss)
+    group = agent.group(GradientWorker, lambda: (agent.algorithm,))
 
     def gradients(batch: Any) -> Gradients:
-        parameters, size = agent.backend.put(agent.loss.parameters()), len(batch[0])
+        parameters = agent.backend.put(agent.algorithm.get_parameters())
         parts = split(batch, agent.settings.gradient_parts)
         shares = np.array_split(np.arange(len(parts)), agent.workers)
-        work = [(parameters, [parts[i] for i in share], size) for share in shares]
-        found = group.map("gradients", work)
-        return add_up(each for some in found for each in some)
+        found = group.map(
+            "gradients", [(parameters, [parts[i] for i in share]) for share in shares]
+        )
+        sizes = [len(part[0]) for part in parts]
+        return average((each for some in found for each in some), sizes)
 
-    try:
-        synchronous.learn(agent, steps, watch, after_round, gradients)
-    finally:
-        group.close()
+    synchronous.learn(agent, steps, watch, after_round, gradients)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +24,6 @@ from rlbook.backends import DEFAULT_TIMEOUT
 from rlbook.history import Stopwatch
 from rlbook.tabular.learner import Learned, Learner, Work
 from rlbook.tabular.policies import Table
-
-if TYPE_CHECKING:
-    from rlbook.tabular.agent import TableAgent
 
 
 class Contribution(NamedTuple):
@@ -75,9 +72,7 @@ class SharingLearner(Learner):
         return contributions, learned, states, seconds
 
 
-def learn_asynchronously(
-    agent: TableAgent, steps: int, watch: Stopwatch, after_round: Callable[[int], None]
-) -> None:
+def learn(agent: Any, steps: int, watch: Stopwatch, after_round: Callable[[int], None]) -> None:
     """Have an agent's workers take `steps` steps in each environment, none waiting for another.
 
     A round that was under way when it is interrupted does not count.
@@ -85,15 +80,8 @@ def learn_asynchronously(
     Raises:
         TimeoutError: no worker answered within the backends' `DEFAULT_TIMEOUT`.
     """
-    holder = agent.backend.launch(SharedTable, 1, agent._table, agent._counts)
-    try:
-        learners = agent.launch(SharingLearner)
-        try:
-            _Conversation(agent, holder, learners, steps, watch, after_round).go_on()
-        finally:
-            learners.close()
-    finally:
-        holder.close()
+    holder, learners = agent.table_holder(SharedTable), agent.group(SharingLearner)
+    _Conversation(agent, holder, learners, steps, watch, after_round).go_on()
 
 
 class _Conversation:
@@ -101,7 +89,7 @@ class _Conversation:
 
     def __init__(
         self,
-        agent: TableAgent,
+        agent: Any,
         holder: Any,
         learners: Any,
         steps: int,
@@ -149,8 +137,7 @@ class _Conversation:
         q, visits = table
         if visits.sum() > agent._counts.sum():  # else a later answer came before this one
             agent.take_table(q, visits - agent._counts, None)
-        for number, state in zip(numbers, states, strict=True):
-            agent._states[number] = state
+        agent.note_states(numbers, states)
         agent.record(learned, numbers, steps)
         self.ask_learner(i)  # before anything else, so that it need not wait
         self.watch.lap("communicating")

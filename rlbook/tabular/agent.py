@@ -7,7 +7,7 @@ workers run. Everything else is here, or, where it is the same for every agent, 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -19,11 +19,8 @@ from rlbook.agent import Agent, Arrays
 from rlbook.arguments import check_number, check_whole
 from rlbook.envs.making import EnvSource
 from rlbook.envs.numbering import numbered_spaces
-from rlbook.history import Stopwatch
-from rlbook.patterns.shared_table import learn_asynchronously
 from rlbook.schedules import Schedule
-from rlbook.tabular.averaging import merge
-from rlbook.tabular.learner import Learned, Learner, Work
+from rlbook.tabular.learner import Learned, Work
 from rlbook.tabular.loop import Method
 from rlbook.tabular.policies import Table, epsilon_greedy
 from rlbook.tabular.value_table import MOST_DENSE
@@ -95,9 +92,10 @@ class TableAgent(Agent):
         num_envs: environments that learn side by side.
         backend: `"local"`, `"multiprocessing"`, `"ray"`, `"spark"`, or a `Backend`.
         workers: how many workers share the environments.
-        asynchronous: every worker goes on as soon as it is done, with a table that all share and
-            another worker holds. Faster where workers differ in speed; and then the numbers depend
-            on who was first.
+        pattern: `"averaged_tables"`; or `"shared_table"`: every worker goes on as soon as it is
+            done, with a table that all share and another worker holds. That is faster where workers
+            differ in speed, and then the numbers depend on which of them was first.
+        resources: what each worker gets; see `rlbook.backends.RESOURCES`.
         hyperparameters: see `Hyperparameters` in the agent's module.
 
     Attributes:
@@ -111,6 +109,7 @@ class TableAgent(Agent):
     """
 
     Hyperparameters: ClassVar[type[TableHyperparameters]]
+    PATTERNS = ("averaged_tables", "shared_table")
 
     def __init__(
         self,
@@ -120,11 +119,16 @@ class TableAgent(Agent):
         num_envs: int = 1,
         backend: str | backends.Backend = "local",
         workers: int = 1,
-        asynchronous: bool = False,
+        pattern: str = "averaged_tables",
+        resources: Mapping[str, float] | None = None,
         **hyperparameters: Any,
     ) -> None:
-        super().__init__(env, seed, num_envs, workers, asynchronous, hyperparameters)
-        observations, actions = numbered_spaces(self.make_env(), type(self).__name__)
+        super().__init__(env, seed, num_envs, pattern, workers, hyperparameters)
+        made = self.make_env()
+        try:
+            observations, actions = numbered_spaces(made, type(self).__name__)
+        finally:
+            made.close()
         self._number, self.num_states, self.num_actions = (
             observations.number,
             observations.size,
@@ -137,9 +141,9 @@ class TableAgent(Agent):
         shape = (0 if hashed else self.num_states, *self._row_shape())
         self._table: Table = np.full(shape, self.settings.initial_value)
         self._counts = np.zeros(shape, np.int64)
-        if self.asynchronous:
-            self._check_asynchronous()
-        self.backend = backends.get(backend)
+        if pattern == "shared_table":
+            self._check_that_the_table_can_be_shared()
+        self._open(backend, resources)
 
     @abstractmethod
     def _method(self) -> Method:
@@ -154,46 +158,18 @@ class TableAgent(Agent):
         """(S, A) float64, the action values."""
         return self._table
 
-    def _learn(self, steps: int, watch: Stopwatch, after_round: Callable[[int], None]) -> None:
-        if self.asynchronous:
-            learn_asynchronously(self, steps, watch, after_round)
-        else:
-            self._learn_in_rounds(steps, watch, after_round)
+    def group(self, worker_class: Callable[..., Any]) -> Any:
+        """Return the workers of this class that share the environments; see `Workers`."""
 
-    def _learn_in_rounds(
-        self, left: int, watch: Stopwatch, after_round: Callable[[int], None]
-    ) -> None:
-        group = self.launch(Learner)
-        try:
-            while left:
-                steps = min(left, self.settings.sync_every)
-                work = self.work(steps)
-                answers = group.call("learn", work)
-                busy = [{"learning": seconds} for *_, seconds in answers]
-                watch.lap_workers(busy, self.backend.parallel)
-                learned = [each for some, _, _ in answers for each in some]
-                merged = merge(work, learned, self.settings.initial_value)
-                self.take_table(merged.q, merged.visits, merged.states)
-                self._states = [state for _, states, _ in answers for state in states]
-                self.record(learned, list(range(self.num_envs)), steps)
-                left -= steps
-                watch.lap("learning")
-                after_round(steps * self.num_envs)
-        finally:
-            group.close()
+        def arguments() -> tuple[Any, ...]:
+            method, shares = self._method(), self.shares()
+            return shares, self.make_env, self.seed, method, self.settings, self._states
 
-    def launch(self, worker: Callable[..., Any]) -> backends.Group:
-        """Workers that share the environments."""
-        return self.backend.launch(
-            worker,
-            self.workers,
-            self.shares(),
-            self.make_env,
-            self.seed,
-            self._method(),
-            self.settings,
-            self._states,
-        )
+        return self._workers.group(worker_class, self.workers, arguments)
+
+    def table_holder(self, worker_class: Callable[..., Any]) -> Any:
+        """Return the one worker that holds the table which the others share."""
+        return self._workers.group(worker_class, 1, lambda: (self._table, self._counts))
 
     def work(self, steps: int) -> Work:
         """What a worker needs for a round of so many steps in each environment."""
@@ -207,6 +183,11 @@ class TableAgent(Agent):
         counts = visits.copy()
         counts[: len(self._counts)] += self._counts
         self._table, self._counts, self.states = q, counts, states
+
+    def note_states(self, numbers: Iterable[int], states: Iterable[Any]) -> None:
+        """Note where these environments stand, so that others could go on from there."""
+        for number, state in zip(numbers, states, strict=True):
+            self._states[number] = state
 
     def record(self, learned: list[Learned], numbers: list[int], steps: int) -> None:
         """Note the episodes of these environments' round, in the order in which they ended."""
@@ -299,14 +280,17 @@ class TableAgent(Agent):
             raise ValueError(f"holds a table of another environment: {table.shape}")
         self._table, self._counts, self.states = table, counts, met
 
-    def _check_asynchronous(self) -> None:
+    def _check_that_the_table_can_be_shared(self) -> None:
         """Raise a ValueError where learners cannot share one table."""
         if self.states is not None:
-            raise ValueError("asynchronous=True is not allowed with a hash table: table='dense'")
+            raise ValueError("table must be 'dense' with pattern='shared_table', got a hash table")
         if not isinstance(self.settings.learning_rate, float):
             raise ValueError(
-                f"asynchronous=True is not allowed with learning_rate={self.settings.learning_rate}"
-                ": it must be a number that stays"
+                "learning_rate must be a constant with pattern='shared_table', got "
+                f"{self.settings.learning_rate}"
             )
         if self._method().remembers:
-            raise ValueError("asynchronous=True is not allowed: only one-step methods can share")
+            raise ValueError(
+                "pattern must be 'averaged_tables' for this method, got 'shared_table', which "
+                "needs a one-step method"
+            )

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import gymnasium
 import numpy as np
 
+from rlbook.envs.actions import actions_of
 from rlbook.envs.episodes import (
     Episodes,
 )
@@ -34,7 +35,7 @@ class Interface(NamedTuple):
         """What `set_state` needs beside the observation, in plain numbers."""
         if not self.compiled:
             return self.env.get_state()
-        return self.env[1].tolist() if self._keeps_states() else None
+        return self.env[1].copy() if self._keeps_states() else None
 
     def set_state(self, saved: Any) -> None:
         """Go back to where `get_state` was called."""
@@ -57,7 +58,8 @@ def interface(make_env: Callable[[], gymnasium.Env[Any, Any]], seed: int) -> Int
         if counted is not None and counted.number is not None:
             reset, step = _numbering_rules(counted.number)
         own = (_own_chance, reset, step, _truncated)
-        return Interface(own, Episodes(make_env, seed), NO_LIMIT, False)
+        episodes = Episodes(make_env, seed, actions_of(env.action_space))
+        return Interface(own, episodes, NO_LIMIT, False)
     world, limit = found
     if world.num_states is not None:
         rules = (step_key, world.reset, world.step, _limit_reached)

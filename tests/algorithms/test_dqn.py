@@ -44,7 +44,7 @@ TINY = {
 
 def values_of(agent, obs):
     """The action values of some observations, (B, A)."""
-    out = agent.loss.network(agent.observations.encode_all(obs))
+    out = agent.algorithm.network(agent.observations.encode_all(obs))
     return action_values(out, agent.support)
 
 
@@ -82,13 +82,13 @@ def test_the_targets_of_an_agent_are_their_definition(double, distributional, du
     )
     agent.learn(800)
     rng = np.random.default_rng(0)
-    for network in (agent.loss.network, agent.loss.target_network):  # that they disagree
+    for network in (agent.algorithm.network, agent.algorithm.target_network):  # that they disagree
         shape = network.get_weights().shape
         network.set_weights(rng.normal(scale=0.3, size=shape).astype(np.float32))
     batch = agent.replay.sample(64)
     online, target = (
         net(batch.next_obs).astype(np.float64)
-        for net in (agent.loss.network, agent.loss.target_network)
+        for net in (agent.algorithm.network, agent.algorithm.target_network)
     )
     atoms = agent.support.astype(np.float64)
 
@@ -120,10 +120,10 @@ def test_the_slope_of_the_loss_is_that_of_hubers():
     found = agent.loss.gradients(batch, 64).vector
     weights = torch.from_numpy(agent.get_weights().copy()).requires_grad_()
     predicted, following = (
-        q_values(agent.loss.network, each, torch.from_numpy(obs))
+        q_values(agent.algorithm.network, each, torch.from_numpy(obs))
         for each, obs in (
             (weights, batch.obs),
-            (torch.from_numpy(agent.loss.target_network.get_weights()), batch.next_obs),
+            (torch.from_numpy(agent.algorithm.target_network.get_weights()), batch.next_obs),
         )
     )
     predicted = predicted[range(64), batch.actions]
@@ -208,13 +208,13 @@ def test_noise_is_learned_and_is_another_for_each_use_and_update():
     agent = DQN("CartPole-v1", noisy=True, double=True, hidden=(16,), learning_starts=100)
     one, two, three = agent.loss._noises()
     assert not np.allclose(one, two) and not np.allclose(two, three) and not np.allclose(one, three)
-    agent.loss.updates += 1
+    agent.algorithm.updates += 1
     assert not np.allclose(agent.loss._noises()[0], one)
-    agent.loss.updates -= 1
-    sigma = agent.loss.network.module.advantage.out.weight_sigma
+    agent.algorithm.updates -= 1
+    sigma = agent.algorithm.network.module.advantage.out.weight_sigma
     before = sigma.detach().clone()
     agent.learn(400)
-    assert agent.loss.updates and (sigma != before).float().mean() > 0.9
+    assert agent.algorithm.updates and (sigma != before).float().mean() > 0.9
 
 
 # What is counted.
@@ -243,7 +243,7 @@ def test_updates_begin_and_go_on_exactly_when_they_are_due(steps, updates):
         Counting, num_envs=1, rollout_steps=1, learning_starts=100, steps_per_update=4, batch_size=8
     )
     agent.learn(steps)
-    assert agent.loss.updates == updates
+    assert agent.algorithm.updates == updates
 
 
 def test_the_target_network_is_a_copy_exactly_when_it_is_due():
@@ -254,8 +254,8 @@ def test_the_target_network_is_a_copy_exactly_when_it_is_due():
     copied = []
 
     def look(agent):
-        if np.array_equal(agent.loss.target_network.get_weights(), agent.get_weights()):
-            copied.append(agent.loss.updates)
+        if np.array_equal(agent.algorithm.target_network.get_weights(), agent.get_weights()):
+            copied.append(agent.algorithm.updates)
 
     agent.learn(50 + 30, callback=look)
     assert [each for each in copied if each] == [7, 14, 21, 28]
@@ -404,7 +404,7 @@ def test_another_seed_gives_other_numbers():
 
 def test_parts_of_a_batch_give_the_same_wherever_they_are_computed():
     alone = train(gradient_parts=4)
-    assert same(alone, train(gradient_parts=4, data_parallel=True, workers=3))
+    assert same(alone, train(gradient_parts=4, pattern="data_parallel", workers=3))
 
 
 def test_the_sum_of_parts_is_the_whole_but_for_rounding():
@@ -424,7 +424,7 @@ def test_a_saved_agent_goes_on_as_if_nothing_had_happened(kind, tmp_path):
     assert same(first, again)
     first.learn(500)
     again.learn(500)
-    assert same(first, again) and first.loss.updates > 0
+    assert same(first, again) and first.algorithm.updates > 0
 
 
 def test_a_world_of_ours_goes_on_too(tmp_path):
@@ -474,7 +474,7 @@ def test_the_smallest_memory_that_is_allowed_learns_also_from_the_shortest_episo
     settings |= {"replay_capacity": 32, "prioritized": prioritized, "num_envs": num_envs}
     agent = DQN(lambda: Probe(lambda state, action: (0, 1.0, True)), **settings)
     agent.learn(3_000)
-    assert agent.loss.updates == (agent.timesteps - 64) // 2
+    assert agent.algorithm.updates == (agent.timesteps - 64) // 2
 
 
 def test_distributions_that_returns_do_not_fit_in_are_told_once():
@@ -551,10 +551,9 @@ def test_a_file_says_what_the_agent_is(tmp_path):
         ({"hidden": ()}, r"hidden=\(\) is not allowed"),
         ({"v_min": 1.0, "v_max": 1.0}, "v_max=1.0 is not allowed: above v_min"),
         ({"gradient_parts": 65}, "gradient_parts=65 is not allowed: a whole number, from 1 to 64"),
-        ({"data_parallel": True, "workers": 2}, "gradient_parts=1 is not allowed with data_para"),
+        ({"pattern": "data_parallel", "workers": 2}, "gradient_parts must be at least 1 for each"),
         ({"learning_rate": 0}, "learning_rate=0 is not allowed"),
-        ({"asynchronous": True, "data_parallel": True}, "asynchronous=True is not allowed with"),
-        ({"data_parallel": "yes"}, "data_parallel='yes' is not allowed: True or False"),
+        ({"pattern": "both"}, "pattern must be one of 'synchronous', 'data_parallel', 'asyn"),
         ({"device": "tpu"}, "device='tpu' is not allowed: 'auto', 'cpu', 'cuda'"),
     ],
 )

@@ -474,7 +474,9 @@ def test_deaths_are_part_of_what_repeats():
 @pytest.mark.parametrize("schedule", [5, 6])
 def test_learners_who_share_a_table_repeat_to_the_last_bit(schedule):
     agents = [
-        QLearning(LAKE, num_envs=3, workers=3, asynchronous=True, sync_every=100, backend=backend)
+        QLearning(
+            LAKE, num_envs=3, workers=3, pattern="shared_table", sync_every=100, backend=backend
+        )
         for backend in (Local(schedule=schedule), Local(schedule=schedule), Local(schedule=99))
     ]
     for agent in agents:

@@ -26,13 +26,15 @@ def test_workers_act_with_the_newest_weights(workers):
     rng, seen, postprocess = np.random.default_rng(0), [], agent.postprocess
 
     def look(rollout, numbers):
-        expected = [agent.loss.network(obs).argmax(axis=1) for obs in rollout.obs.swapaxes(0, 1)]
+        expected = [
+            agent.algorithm.network(obs).argmax(axis=1) for obs in rollout.obs.swapaxes(0, 1)
+        ]
         seen.append((expected == rollout.actions.T).all())
         return postprocess(rollout, numbers)
 
     def replace(agent):
         weights = agent.get_weights()
-        agent.loss.network.set_weights(rng.normal(size=weights.shape).astype(np.float32))
+        agent.algorithm.network.set_weights(rng.normal(size=weights.shape).astype(np.float32))
 
     agent.postprocess = look
     agent.learn(32 * 20, callback=replace)
@@ -47,7 +49,7 @@ def test_asynchronous_weights_are_pushed_every_so_many_updates_and_acted_with(ev
         workers=2,
         num_envs=2,
         rollout_steps=4,
-        asynchronous=True,
+        pattern="asynchronous_actors",
         push_every=every,
         steps_per_update=1,
         **SMALL,
@@ -55,7 +57,7 @@ def test_asynchronous_weights_are_pushed_every_so_many_updates_and_acted_with(ev
     put, launch, pushed, sent = agent.backend.put, agent.launch, [], []
 
     def watched_put(weights):
-        pushed.append((agent.loss.updates, put(weights)))
+        pushed.append((agent.algorithm.updates, put(weights)))
         return pushed[-1][1]
 
     def watched_launch():
@@ -71,7 +73,7 @@ def test_asynchronous_weights_are_pushed_every_so_many_updates_and_acted_with(ev
 
     agent.backend.put, agent.launch = watched_put, watched_launch
     agent.learn(400)
-    assert agent.loss.updates == 350 and len(sent) == 100 and all(sent)
+    assert agent.algorithm.updates == 350 and len(sent) == 100 and all(sent)
     gaps = np.diff([updates for updates, _ in pushed])
     # A rollout of 4 steps brings 4 updates, which are made together.
     assert (gaps >= every).all() and (gaps < every + 4 + 3).all()
@@ -87,7 +89,7 @@ def test_gradients_come_from_the_workers(monkeypatch):
         return inner(self, parameters, parts, size)
 
     monkeypatch.setattr(data_parallel.GradientWorker, "gradients", counted)
-    agent = DQN("CartPole-v1", gradient_parts=5, data_parallel=True, workers=2, **SMALL)
+    agent = DQN("CartPole-v1", gradient_parts=5, pattern="data_parallel", workers=2, **SMALL)
     agent.learn(160)
-    assert len(calls) == 2 * agent.loss.updates > 0
+    assert len(calls) == 2 * agent.algorithm.updates > 0
     assert sorted(set(calls)) == [2, 3]

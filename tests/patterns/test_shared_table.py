@@ -101,7 +101,8 @@ def optimal_share(agent):
 @pytest.mark.parametrize("kind", [QLearning, Sarsa])
 def test_learners_who_share_a_table_learn_on_every_backend(backend, kind):
     agent = kind(
-        LAKE, seed=5, num_envs=4, workers=2, backend=backend, asynchronous=True, sync_every=20_000,
+        LAKE, seed=5, num_envs=4, workers=2, backend=backend, pattern="shared_table",
+        sync_every=20_000,
         epsilon=0.2 if kind is QLearning else Linear(1.0, 0.05, 800_000), learning_rate=0.02,
     )  # fmt: skip
     history = agent.learn(1_000_000)
@@ -129,7 +130,7 @@ def assert_adds_up(agent, history, steps):
 @pytest.mark.parametrize("steps", [3000, 2998])  # the last round may be a short one
 def test_the_history_adds_up(name, steps):
     agent = agent_of(
-        name, short_lake(), num_envs=2, workers=2, asynchronous=True, sync_every=400, seed=1
+        name, short_lake(), num_envs=2, workers=2, pattern="shared_table", sync_every=400, seed=1
     )
     assert_adds_up(agent, agent.learn(steps), steps)
     assert_adds_up(agent, agent.learn(500), steps + 500)
@@ -137,7 +138,7 @@ def test_the_history_adds_up(name, steps):
 
 def test_where_workers_take_turns_the_numbers_repeat():
     agents = [
-        Sarsa(LAKE, seed=2, num_envs=5, workers=3, asynchronous=True, sync_every=70)
+        Sarsa(LAKE, seed=2, num_envs=5, workers=3, pattern="shared_table", sync_every=70)
         for _ in range(2)
     ]
     for agent in agents:
@@ -161,7 +162,7 @@ def test_a_single_learner_learns_what_it_learns_by_itself(name):
 @pytest.mark.parametrize("env", [LAKE, "FrozenLake-v1"])
 def test_a_loaded_agent_goes_on_as_it_would_have(env, tmp_path):
     """On one machine, workers of the local backend take turns, so that even this repeats."""
-    agent = QLearning(env, seed=8, num_envs=3, workers=3, asynchronous=True, sync_every=100)
+    agent = QLearning(env, seed=8, num_envs=3, workers=3, pattern="shared_table", sync_every=100)
     agent.learn(2001)
     assert agent.history.episode_lengths.sum() < agent.timesteps
     agent.save(tmp_path / "agent.rlbook")
@@ -185,7 +186,13 @@ def assert_goes_on_after_an_interruption(backend, seed):
             raise Interrupted
 
     agent = QLearning(
-        LAKE, seed=seed, num_envs=2, workers=2, asynchronous=True, sync_every=250, backend=backend
+        LAKE,
+        seed=seed,
+        num_envs=2,
+        workers=2,
+        pattern="shared_table",
+        sync_every=250,
+        backend=backend,
     )
     with pytest.raises(Interrupted):
         agent.learn(100_000, callback=interrupt)
@@ -232,7 +239,7 @@ def test_a_worker_that_is_killed_costs_no_update(backend, killed, call, monkeypa
     setattr(Doomed, method, work_and_die_once)
     monkeypatch.setattr(shared_table, name, Doomed)
     agent = Sarsa(
-        LAKE, seed=4, num_envs=2, workers=2, asynchronous=True, sync_every=250, backend=backend
+        LAKE, seed=4, num_envs=2, workers=2, pattern="shared_table", sync_every=250, backend=backend
     )
     history = agent.learn(4000)
     assert marker.exists()
@@ -241,7 +248,7 @@ def test_a_worker_that_is_killed_costs_no_update(backend, killed, call, monkeypa
 
 def test_the_callback_is_called_after_every_round():
     seen = []
-    agent = QLearning(LAKE, num_envs=4, workers=2, asynchronous=True, sync_every=100)
+    agent = QLearning(LAKE, num_envs=4, workers=2, pattern="shared_table", sync_every=100)
     agent.learn(1000, callback=lambda agent: seen.append(agent.timesteps))
     assert seen == [200, 400, 600, 800, 900, 1000]
 
@@ -263,8 +270,8 @@ SNAKE = gymnasium.make("rlbook/Snake-v0", observation="window")
     ],
 )
 def test_what_cannot_share_a_table_says_so(make, message):
-    with pytest.raises(ValueError, match="asynchronous=True is not allowed") as error:
-        make(asynchronous=True)
+    with pytest.raises(ValueError, match="must be") as error:
+        make(pattern="shared_table")
     assert message in str(error.value) and "\n" not in str(error.value)
     assert make().timesteps == 0  # without it there is nothing wrong
 
@@ -273,7 +280,7 @@ def test_every_method_either_shares_or_says_that_it_cannot():
     sharing = set()
     for name in METHODS:
         try:
-            agent_of(name, LAKE, asynchronous=True).learn(10)
+            agent_of(name, LAKE, pattern="shared_table").learn(10)
         except ValueError:
             continue
         sharing.add(name)

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
-
 from rlbook.gradients import Gradients, add_up, split
 
 
