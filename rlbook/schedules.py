@@ -125,6 +125,5 @@ def _make_floats(schedule: Schedule, positive: str) -> None:
     for name, value in vars(schedule).items():
         object.__setattr__(schedule, name, check_number(name, value, -np.inf, np.inf))
     if getattr(schedule, positive) <= 0:
-        raise ValueError(
-            f"{positive}={getattr(schedule, positive)!r} is not allowed: a number above 0"
-        )
+        found = getattr(schedule, positive)
+        raise ValueError(f"{positive} must be a number above 0, got {found!r}")

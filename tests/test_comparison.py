@@ -254,7 +254,9 @@ def test_levels_that_are_none(level):
 
 @pytest.mark.parametrize("name, value", [("samples", 0), ("samples", 2.5), ("seed", -1)])
 def test_counts_that_are_none(name, value):
-    with pytest.raises(ValueError, match=f"{name}={value} is not allowed: a whole number"):
+    with pytest.raises(
+        ValueError, match=f"{name} must be a whole number of at least ., got {value}"
+    ):
         bootstrap_interval(RUNS, **{name: value})
 
 
