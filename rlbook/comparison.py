@@ -1,11 +1,12 @@
-"""Which of two algorithms is better, told from a few runs of each: chapter 07 of the book.
+"""Statistics that compare algorithms from a few runs of each (chapter 07 of the book).
 
-A score is what one run with a seed of its own came to, such as its mean return at the end. Scores
-are float64, (runs,) in one world, or (runs, worlds); those of different worlds are put on one scale
-before, say with 0 for a random player and 1 for a scripted one.
+A score is the result of one run with its own seed, such as its mean return at the end of training.
+Scores are float64, of shape (runs,) for one environment or (runs, worlds) for several. Scores of
+different environments are first put on one scale, for example with 0 for a random player and 1 for
+a scripted one.
 
-After Agarwal, Schwarzer, Castro, Courville and Bellemare, "Deep reinforcement learning at the edge
-of the statistical precipice", NeurIPS 2021, whose library is rliable.
+The methods follow Agarwal, Schwarzer, Castro, Courville and Bellemare, "Deep reinforcement learning
+at the edge of the statistical precipice", NeurIPS 2021, and their library rliable.
 
 >>> dqn, rainbow = [31.0, 35.0, 2.0, 33.0, 38.0], [36.0, 41.0, 39.0, 8.0, 40.0]
 >>> interquartile_mean(dqn), interquartile_mean(rainbow)
@@ -32,24 +33,26 @@ Numbers = NDArray[np.float64]
 
 
 def interquartile_mean(scores: ArrayLike, *, axis: int | None = None) -> Any:
-    """The mean of the middle half: no lucky run can raise it far, and half of the runs count.
+    """Return the interquartile mean: the mean of the middle half of the scores.
 
-    Of n scores, int(n / 4) are dropped at each end, whole ones, as rliable does with SciPy's
-    `trim_mean`. Where n is not divisible by four, somewhat more than half is left.
+    A single lucky run hardly changes it, although it uses half of the runs. Of n scores,
+    int(n / 4) are dropped at each end, as rliable does with SciPy's `trim_mean`. If n is not
+    divisible by four, slightly more than half of the scores remain.
 
     Args:
-        scores: of any shape, at least one.
-        axis: along which; None, the paper's way, takes the scores of all worlds together.
+        scores: array of any shape with at least one score.
+        axis: the axis along which the mean is taken; None, as in the paper, pools the scores of
+            all worlds.
 
     Returns:
-        A float, or float64 of the shape of `scores` without this axis.
+        A float, or a float64 array with the shape of `scores` without this axis.
 
     Raises:
-        ValueError: there is no score, one of them is not finite, or there is no such axis.
+        ValueError: there is no score, a score is not finite, or `axis` does not exist.
 
     >>> interquartile_mean([0.0, 1.0, 3.0, 100.0])
     2.0
-    >>> interquartile_mean([0.0, 1.0, 3.0, 5.0, 100.0])  # of five as well, one at each end
+    >>> interquartile_mean([0.0, 1.0, 3.0, 5.0, 100.0])  # drops one at each end
     3.0
     >>> interquartile_mean([[0, 0], [1, 2], [3, 4], [100, 100]], axis=0)
     array([2., 3.])
@@ -62,27 +65,30 @@ def interquartile_mean(scores: ArrayLike, *, axis: int | None = None) -> Any:
 
 
 def probability_of_improvement(mine: ArrayLike, theirs: ArrayLike) -> float:
-    """How likely a run of mine is to beat one of theirs: P(X > Y) + P(X = Y) / 2.
+    """Return the probability that a run X of mine beats a run Y of theirs.
 
-    Counted over all pairs of runs in the same world, which is Mann and Whitney's U over the number
-    of pairs (1947), and averaged over the worlds (Agarwal et al., section 4).
+    A tie counts half: P(X > Y) + P(X = Y) / 2. The probability is estimated from all pairs of runs
+    in the same world, which gives the U statistic of Mann and Whitney (1947) divided by the number
+    of pairs, and averaged over the worlds (Agarwal et al., section 4).
 
     Args:
-        mine: (runs,) or (runs, worlds).
-        theirs: likewise; the runs may be fewer or more, the worlds are the same.
+        mine: scores, (runs,) or (runs, worlds).
+        theirs: scores of the same worlds; the number of runs may differ.
 
     Returns:
-        From 0 to 1; 0.5 where neither is better.
+        A probability; 0.5 if neither is better.
 
     Raises:
-        ValueError: there is no score, one of them is not finite, or the shapes do not fit.
+        ValueError: there is no score, a score is not finite, or the numbers of worlds differ.
 
-    >>> probability_of_improvement([3.0, 5.0], [1.0, 3.0, 4.0])  # wins 1 + 3 of 6, and draws one
+    >>> probability_of_improvement([3.0, 5.0], [1.0, 3.0, 4.0])  # of 6 pairs 4 are won, 1 is a tie
     0.75
     """
     x, y = _runs("mine", mine), _runs("theirs", theirs)
     if x.shape[1:] != y.shape[1:]:
-        raise ValueError(f"theirs of shape {y.shape} is not allowed: as many worlds as {x.shape}")
+        raise ValueError(
+            f"theirs must have as many worlds as mine, of shape {x.shape}, got shape {y.shape}"
+        )
     return float(np.heaviside(x[:, None] - y, 0.5).mean())
 
 
@@ -94,35 +100,36 @@ def bootstrap_interval(
     samples: int = 2000,
     seed: int = 0,
 ) -> Numbers:
-    """Between which values a statistic would lie if the runs were made again.
+    """Return a bootstrap confidence interval of a statistic.
 
-    As many runs are drawn from those that there are, with replacement, and the statistic is taken
-    of these; and so on many times. The interval leaves out equal parts of the results on both sides
-    (the percentile bootstrap; Efron, "Bootstrap methods", 1979). The draws are stratified, as the
-    paper has them: each world's runs are drawn for themselves, and so are those of each array.
+    The runs are resampled with replacement `samples` times, and the statistic is computed for each
+    resample. The interval cuts off equal tails of the results (the percentile bootstrap; Efron,
+    "Bootstrap methods", 1979). The resampling is stratified, as in the paper: the runs of each
+    world and of each array are resampled separately.
 
-    From few runs it comes out too narrow. Of normal scores, intervals of 95% hold the true
-    interquartile mean about 93 times in 100 with ten runs, and 73 times with three.
+    With few runs the interval is too narrow. For normally distributed scores, a 95% interval
+    contains the true interquartile mean in about 93% of cases with ten runs, and in 73% with three.
 
     Args:
-        scores: (runs,) or (runs, worlds), two runs or more.
-        others: other algorithms' scores, where the statistic compares.
-        statistic: of all these arrays; a number, or an array of which every cell gets an interval.
-        level: how much of the results lies inside, above 0 and below 1.
-        samples: how often is drawn.
-        seed: of the draws; the same seed gives the same interval, bit for bit.
+        scores: (runs,) or (runs, worlds), at least two runs.
+        others: scores of other algorithms, for a statistic that compares several.
+        statistic: function of all these arrays that returns a number, or an array of which every
+            element gets an interval.
+        level: fraction of the results that lies inside the interval, above 0 and below 1.
+        samples: number of resamples.
+        seed: seed of the resampling; the same seed gives the same interval, bit for bit.
 
     Returns:
-        The lower and the upper end, float64 (2,), or (2, *shape of the statistic).
+        The lower and the upper end, float64 of shape (2,) or (2, *shape of the statistic).
 
     Raises:
-        ValueError: a score is not finite, a shape is another, or an argument is out of range.
+        ValueError: a score is not finite, a shape is wrong, or an argument is out of range.
 
     >>> low, high = bootstrap_interval([31.0, 35.0, 2.0, 33.0, 38.0])
     >>> print(f"from {low:.1f} to {high:.1f}")
     from 11.7 to 37.0
 
-    Every point of several runs' learning curves, here (runs, points):
+    An interval for every point of the learning curves of several runs, here (runs, points):
 
     >>> from functools import partial
     >>> curves = np.array([[0.0, 1.0, 4.0], [0.0, 2.0, 4.0], [0.0, 3.0, 4.0], [0.0, 4.0, 4.0]])
@@ -133,7 +140,7 @@ def bootstrap_interval(
     names = ["scores", *(f"others[{i}]" for i in range(len(others)))]
     found = [_runs(*each, least=2) for each in zip(names, (scores, *others), strict=True)]
     if not isinstance(level, Real) or not 0 < level < 1:
-        raise ValueError(f"level={level!r} is not allowed: a number above 0 and below 1")
+        raise ValueError(f"level must be a number above 0 and below 1, got {level!r}")
     check_whole("samples", samples, 1)
     check_whole("seed", seed, 0)
     rng = np.random.default_rng(seed)
@@ -143,32 +150,30 @@ def bootstrap_interval(
 
 
 def _drawn_again(scores: Numbers, samples: int, rng: Generator) -> Numbers:
-    """(samples, *shape of the scores); each world's runs are drawn for themselves."""
+    """Return resampled scores, (samples, *shape of `scores`), drawn separately for each world."""
     runs = rng.integers(len(scores), size=(samples, *scores.shape))
     return np.take_along_axis(scores[None], runs, axis=1)
 
 
 def _runs(name: str, scores: ArrayLike, least: int = 1) -> Numbers:
-    """Scores of so many runs at least, (runs,) or (runs, worlds)."""
+    """Return scores as an array, (runs,) or (runs, worlds), of at least `least` runs."""
     found = _finite(name, scores)
     if found.ndim > 2 or len(found) < least:
         runs = "runs" if least == 1 else f"at least {least} runs"
-        raise ValueError(
-            f"{name} of shape {found.shape} is not allowed: ({runs},) or ({runs}, worlds)"
-        )
+        raise ValueError(f"{name} must have shape ({runs},) or ({runs}, worlds), got {found.shape}")
     return found
 
 
 def _finite(name: str, scores: ArrayLike) -> Numbers:
-    """The scores as an array; a ValueError if there is none, or one that is not finite."""
+    """Return scores as an array, and raise a ValueError unless there are any and all are finite."""
     try:
         found = np.asarray(scores, np.float64)
     except (TypeError, ValueError):
-        raise ValueError(f"{name}={scores!r} is not allowed: an array of numbers") from None
+        raise ValueError(f"{name} must be an array of numbers, got {scores!r}") from None
     if found.ndim == 0 or found.size == 0:
-        raise ValueError(f"{name} of shape {found.shape} is not allowed: one score or more")
+        raise ValueError(f"{name} must hold at least one score, got shape {found.shape}")
     if not np.isfinite(found).all():
         where = tuple(np.argwhere(~np.isfinite(found))[0].tolist())
         place = ", ".join(map(str, where))
-        raise ValueError(f"{name}[{place}]={found[where]} is not allowed: a finite number")
+        raise ValueError(f"{name}[{place}] must be a finite number, got {found[where]}")
     return found

@@ -1,4 +1,4 @@
-"""How well an agent does: whole episodes, on chance that it has not learned from."""
+"""Evaluation of an agent over whole episodes, with random numbers it was not trained on."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from rlbook.envs.making import EnvSource, env_maker
 
 
 class Agent(Protocol):
-    """What `evaluate` needs of an agent."""
+    """The interface that `evaluate` needs."""
 
     make_env: Any
 
     def predict(self, obs: Any, deterministic: bool = True) -> Any:
-        """An action."""
+        """Return an action for an observation."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The returns of some episodes.
+    """Returns and lengths of the episodes of an evaluation.
 
     Attributes:
         returns: (episodes,) float64, undiscounted.
-        lengths: (episodes,) int64.
+        lengths: (episodes,) int64, in steps.
     """
 
     returns: NDArray[np.float64]
@@ -35,12 +35,12 @@ class Evaluation:
 
     @property
     def mean(self) -> float:
-        """The mean return."""
+        """Return the mean of the returns."""
         return float(self.returns.mean())
 
     @property
     def std(self) -> float:
-        """The standard deviation of the returns."""
+        """Return the standard deviation of the returns."""
         return float(self.returns.std())
 
     def __repr__(self) -> str:
@@ -55,14 +55,14 @@ def evaluate(
     env: EnvSource | None = None,
     deterministic: bool = True,
 ) -> Evaluation:
-    """Play whole episodes with an agent that does not learn.
+    """Return the returns and lengths of episodes that an agent plays without learning.
 
     Args:
-        agent: anything with `predict`.
-        episodes: how many.
-        seed: of the environment, for the first episode.
-        env: another environment than the agent's own.
-        deterministic: greedy actions; otherwise as in training.
+        agent: any object with a `predict` method.
+        episodes: number of episodes.
+        seed: seed of the environment, passed to its first reset.
+        env: an environment to use in place of the agent's own.
+        deterministic: whether to act greedily; otherwise the agent explores as in training.
 
     Raises:
         ValueError: `episodes` is below 1.

@@ -1,4 +1,7 @@
-"""Films of agents, as HTML that plays in a notebook: no display and no ffmpeg needed."""
+"""Films of agents, as HTML that plays in a notebook.
+
+Neither a display nor ffmpeg is needed.
+"""
 
 from __future__ import annotations
 
@@ -23,22 +26,22 @@ def film(
     title: str = "",
     fps: int | None = None,
 ) -> HTML:
-    """One episode as an animation with a play button.
+    """Return one episode as an animation with a play button.
 
     Args:
-        agent: anything with `predict`.
+        agent: any object with a `predict` method.
         env: an environment with `render_mode="rgb_array"`.
-        seed: of the episode.
-        max_frames: stop after so many pictures.
-        title: shown above the picture.
-        fps: pictures a second; by default what the environment says.
+        seed: seed of the episode.
+        max_frames: largest number of frames; the film stops there even if the episode goes on.
+        title: text above the picture.
+        fps: frames per second; by default the `render_fps` of the environment's metadata, or 4.
 
     Raises:
-        ValueError: the environment does not render arrays.
+        ValueError: the environment does not render arrays, or `max_frames` is below 1.
     """
     check_whole("max_frames", max_frames, 1)
     if env.render_mode != "rgb_array":
-        raise ValueError(f"env.render_mode={env.render_mode!r} is not allowed: 'rgb_array'")
+        raise ValueError(f"env.render_mode must be 'rgb_array', got {env.render_mode!r}")
     import matplotlib.pyplot as plt
     from IPython.display import HTML
     from matplotlib.animation import FuncAnimation
@@ -69,7 +72,8 @@ def film(
     return HTML(_without_downloads(html))
 
 
-# The buttons of matplotlib's player are letters of a font that it would fetch from the internet.
+# Matplotlib's player draws its buttons with an icon font from the internet. We replace each icon
+# with a Unicode symbol, so that the film also plays offline.
 BUTTONS = {
     "minus": "−",
     "fast-backward": "⏮",

@@ -1,4 +1,4 @@
-"""Learning curves."""
+"""Plots of learning curves."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-from rlbook.history import (
-    History,
-)
+from rlbook.history import History
 
 
 def plot(history: History, ax: Axes | None = None, window: int | None = None) -> Axes:
-    """The learning curve: the mean return of the last episodes, against steps taken.
+    """Plot a learning curve: a moving average of the episodes' returns against environment steps.
 
     Args:
-        history: what `learn` returned.
-        ax: matplotlib axes to draw on; new ones by default.
-        window: how many episodes the mean is over; a twentieth of them by default.
+        history: the history that `learn` returned.
+        ax: Matplotlib axes to draw on; by default, new ones are made.
+        window: length of the moving average, in episodes; by default, a twentieth of the episodes.
+
+    Returns:
+        The axes.
 
     Raises:
         ValueError: no episode has ended yet, or `window` is below 1.
@@ -27,11 +28,13 @@ def plot(history: History, ax: Axes | None = None, window: int | None = None) ->
     import matplotlib.pyplot as plt
 
     if not len(history):
-        raise ValueError("history has no episode that ended: learn for more steps first")
+        raise ValueError(
+            "history must hold an episode that has ended, got none: train for more steps first"
+        )
     if window is None:
         window = max(1, len(history) // 20)
     if window < 1:
-        raise ValueError(f"window={window} is not allowed: at least 1 episode")
+        raise ValueError(f"window must be at least 1 episode, got {window}")
     window = min(window, len(history))
     if ax is None:
         _, ax = plt.subplots(figsize=(6.4, 3.6), layout="constrained")

@@ -1,7 +1,8 @@
-"""Schedules: hyperparameters that change as training goes on.
+"""Schedules: hyperparameters that change during training.
 
-Wherever a learning rate or an ε is asked for, a number means that it stays, and a schedule says
-what it is at each step. A step is a step of the run, counted over all environments together.
+Every learning rate and every ε can be a number, which stays constant, or a schedule, which gives
+its value at each step. Steps are environment steps since the start of the run, summed over all
+environments.
 
 >>> Linear(1.0, 0.1, steps=1000)(np.array([0, 500, 1000, 5000]))
 array([1.  , 0.55, 0.1 , 0.1 ])
@@ -22,7 +23,7 @@ Numbers = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Linear:
-    """From `start` to `end` in a straight line over `steps`, and `end` from then on."""
+    """Linear interpolation from `start` to `end` over `steps` steps, and `end` from then on."""
 
     start: float
     end: float
@@ -32,14 +33,17 @@ class Linear:
         _make_floats(self, positive="steps")
 
     def __call__(self, timesteps: NDArray[np.int64]) -> Numbers:
-        """The value at each of these steps."""
+        """Return the value at each of these steps."""
         done = np.minimum(np.asarray(timesteps) / self.steps, 1.0)
         return np.asarray(self.start * (1 - done) + self.end * done)  # exact at both ends
 
 
 @dataclass(frozen=True)
 class Exponential:
-    """From `start` towards `end`, of which half the way is gone every `half_life` steps."""
+    """Exponential decay from `start` towards `end`.
+
+    The distance to `end` halves every `half_life` steps.
+    """
 
     start: float
     end: float
@@ -49,19 +53,20 @@ class Exponential:
         _make_floats(self, positive="half_life")
 
     def __call__(self, timesteps: NDArray[np.int64]) -> Numbers:
-        """The value at each of these steps."""
+        """Return the value at each of these steps."""
         left = np.exp2(-np.asarray(timesteps) / self.half_life)
         return np.asarray(self.end + (self.start - self.end) * left)
 
 
 @dataclass(frozen=True)
 class Harmonic:
-    """start / (1 + t / half_life): towards 0, yet so slowly that its sum has no end.
+    """Harmonic decay towards 0: start / (1 + t / half_life) at step t.
 
-    With it, ε-greedy control is greedy in the limit with infinite exploration (GLIE; Singh,
-    Jaakkola, Littman and Szepesvári, "Convergence results for single-step on-policy reinforcement
-    learning algorithms", 2000), and learning rates meet the second of the conditions under which
-    stochastic approximation converges (Sutton and Barto, 2018, equation 2.7).
+    It decays so slowly that the sum over all steps diverges. With it, ε-greedy control is greedy in
+    the limit with infinite exploration (GLIE; Singh, Jaakkola, Littman and Szepesvári, "Convergence
+    results for single-step on-policy reinforcement learning algorithms", 2000), and learning rates
+    meet the second of the conditions under which stochastic approximation converges (Sutton and
+    Barto, 2018, equation 2.7).
     """
 
     start: float
@@ -71,7 +76,7 @@ class Harmonic:
         _make_floats(self, positive="half_life")
 
     def __call__(self, timesteps: NDArray[np.int64]) -> Numbers:
-        """The value at each of these steps."""
+        """Return the value at each of these steps."""
         return np.asarray(self.start / (1 + np.asarray(timesteps) / self.half_life))
 
 
@@ -80,17 +85,17 @@ KINDS = {kind.__name__.lower(): kind for kind in (Linear, Exponential, Harmonic)
 
 
 def values(source: float | Schedule, timesteps: NDArray[np.int64]) -> Numbers:
-    """What a number or a schedule is at each of these steps, float64."""
+    """Return the values of a number or a schedule at these steps, float64."""
     if isinstance(source, Schedule):
         return source(timesteps)
     return np.full(len(timesteps), float(source))
 
 
 def check(name: str, source: Any, least: float, most: float) -> float | Schedule:
-    """A number or a schedule of which every value lies in this range; or a clear error.
+    """Return the number or schedule `source` if all its values lie from `least` to `most`.
 
     Raises:
-        ValueError: a value is out of range, at the beginning or in the end.
+        ValueError: the number, or the first or last value of the schedule, is out of range.
     """
     if not isinstance(source, Schedule):
         return check_number(name, source, least, most)
@@ -101,18 +106,18 @@ def check(name: str, source: Any, least: float, most: float) -> float | Schedule
 
 
 def to_plain(source: Any) -> Any:
-    """A number as it is, and a schedule as JSON has it."""
+    """Return a number unchanged, and a schedule as a dictionary that JSON can hold."""
     if isinstance(source, Schedule):
         return {"schedule": type(source).__name__.lower(), **asdict(source)}
     return source
 
 
 def from_plain(plain: Any) -> Any:
-    """What `to_plain` was given.
+    """Return the number or schedule that `to_plain` was given.
 
     Raises:
-        KeyError: no such schedule.
-        TypeError: it lacks a parameter, or has one too many.
+        KeyError: there is no schedule of this name.
+        TypeError: a parameter is missing, or there is an unknown one.
     """
     if not isinstance(plain, dict):
         return plain
@@ -121,10 +126,12 @@ def from_plain(plain: Any) -> Any:
 
 
 def _make_floats(schedule: Schedule, positive: str) -> None:
-    """Make every parameter a plain float, which a file can hold; one of them must be above 0."""
+    """Convert every parameter to a Python float, and check that `positive` is above 0.
+
+    JSON can hold Python's floats but not NumPy's.
+    """
     for name, value in vars(schedule).items():
         object.__setattr__(schedule, name, check_number(name, value, -np.inf, np.inf))
     if getattr(schedule, positive) <= 0:
-        raise ValueError(
-            f"{positive}={getattr(schedule, positive)!r} is not allowed: a number above 0"
-        )
+        found = getattr(schedule, positive)
+        raise ValueError(f"{positive} must be a number above 0, got {found!r}")

@@ -96,5 +96,5 @@ def test_an_agent_is_not_changed():
 
 @pytest.mark.parametrize("episodes", [0, -1, 1.5])
 def test_a_bad_number_of_episodes_is_refused(episodes):
-    with pytest.raises(ValueError, match="episodes="):
+    with pytest.raises(ValueError, match="episodes must be a whole number of at least 1, got "):
         rlbook.evaluate(Fixed(LAKE, np.zeros(16, int)), episodes)

@@ -40,9 +40,9 @@ def test_no_figure_stays_open():
 
 
 def test_what_cannot_be_filmed_is_refused():
-    with pytest.raises(ValueError, match=r"env\.render_mode='ansi' is not allowed: 'rgb_array'"):
+    with pytest.raises(ValueError, match=r"env\.render_mode must be 'rgb_array', got 'ansi'"):
         rlbook.film(Walker(), lake(render_mode="ansi"))
-    with pytest.raises(ValueError, match="max_frames=0 is not allowed"):
+    with pytest.raises(ValueError, match="max_frames must be a whole number of at least 1, got 0"):
         rlbook.film(Walker(), lake(), max_frames=0)
 
 

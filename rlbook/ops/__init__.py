@@ -1,1 +1,1 @@
-"""The mathematics: pure functions, one for each equation."""
+"""Pure functions for the equations of reinforcement learning, one function per equation."""

@@ -1,7 +1,8 @@
-"""Distributions of returns, instead of their means: chapter 07 of the book.
+"""Categorical distributions of returns, for distributional agents (chapter 07 of the book).
 
-Bellemare, Dabney and Munos, "A distributional perspective on reinforcement learning", ICML 2017. A
-distribution is K probabilities, one for each of K equally spaced returns, its atoms ("C51": 51).
+A distribution consists of K probabilities, one for each of K equally spaced returns, which are
+called its atoms; C51 has 51. See Bellemare, Dabney and Munos, "A distributional perspective on
+reinforcement learning", ICML 2017.
 """
 
 from __future__ import annotations
@@ -19,16 +20,18 @@ Floats = NDArray[np.float32]
 
 
 def softmax(logits: Floats) -> Floats:
-    """Probabilities, along the last axis."""
+    """Return the softmax of logits along the last axis."""
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return powers / powers.sum(axis=-1, keepdims=True)  # type: ignore[no-any-return]
 
 
 def action_values(out: Floats, support: Floats) -> Floats:
-    """(B, A), what a network says; of logits of distributions (B, A, K), their means.
+    """Return the action values (B, A) that the outputs of a network stand for.
 
     Args:
-        support: (K,), the atoms; (0,) where the network says values.
+        out: action values (B, A), which are returned unchanged, or the logits of distributions of
+            returns (B, A, K), of which the means are returned.
+        support: (K,), the atoms of the distributions; (0,) if `out` holds action values.
     """
     return softmax(out) @ support if len(support) else out
 
@@ -36,23 +39,25 @@ def action_values(out: Floats, support: Floats) -> Floats:
 def project_distribution(
     support: Floats, returns: Floats, discounts: Floats, probabilities: Floats
 ) -> Floats:
-    """The distribution of G + discount * Z, put back onto the atoms of Z.
+    """Return the distribution of G + discount * Z, projected onto the atoms of Z.
 
-    Each atom moves to where the return puts it, though not beyond the outermost, and shares its
-    probability among the two atoms beside it; the nearer gets more (algorithm 1 of the paper, which
-    loses an atom that lands exactly on another; here it stays).
+    Each atom moves to G + discount * atom, clipped to the outermost atoms, and its probability is
+    divided between the two nearest atoms in proportion to their closeness. This is algorithm 1 of
+    the paper, except that an atom that lands exactly on another one keeps its probability, which
+    the algorithm as printed loses.
 
     Args:
-        support: (K,) float32, equally spaced, rising.
-        returns: (B,) float32.
+        support: (K,) float32, the atoms, equally spaced and rising.
+        returns: (B,) float32, G.
         discounts: (B,) float32.
-        probabilities: (B, K) float32, of Z at the atoms.
+        probabilities: (B, K) float32, the probabilities of the atoms under Z.
 
     Returns:
-        (B, K) float32, each row of which adds up to what that of `probabilities` does.
+        (B, K) float32; each row has the same sum as the row of `probabilities`.
 
     Raises:
-        ValueError: the shapes do not fit, or a return, a discount or an atom is not finite.
+        ValueError: the shapes do not fit, a return, a discount or an atom is not finite, or the
+            atoms do not rise.
 
     >>> support, sure = np.float32([0, 1, 2]), np.float32([[0, 1, 0]])
     >>> project_distribution(support, np.float32([0.75]), np.float32([0.5]), sure)
@@ -60,30 +65,29 @@ def project_distribution(
     """
     if probabilities.shape != (len(returns), len(support)) or discounts.shape != returns.shape:
         found = f"{support.shape}, {returns.shape}, {discounts.shape} and {probabilities.shape}"
-        raise ValueError(f"shapes {found} are not allowed: (K,), (B,), (B,) and (B, K)")
+        raise ValueError(f"shapes must be (K,), (B,), (B,) and (B, K), got {found}")
     if not (np.isfinite(returns).all() and np.isfinite(discounts).all()):
-        raise ValueError("returns and discounts that are not finite are not allowed")
+        raise ValueError("returns and discounts must be finite, got NaN or infinity")
     if len(support) < 2 or not np.isfinite(support).all() or not support[0] < support[-1]:
-        raise ValueError(f"support={support} is not allowed: two finite atoms or more, rising")
+        raise ValueError(f"support must be at least two finite, rising atoms, got {support}")
     return _compiled()(support, returns, discounts, probabilities)  # type: ignore[no-any-return]
 
 
 def warn_if_beyond(
     support: Floats, returns: Floats, discounts: Floats, probabilities: Floats
 ) -> None:
-    """Warn if most of a batch asks for mean returns that no distribution on these atoms has.
+    """Warn if most mean returns of a batch lie outside the range of the atoms.
 
-    Such targets are cut off at the outermost atom, and all of them come to look alike.
-
-    Args: as `project_distribution` has them.
+    Such targets are clipped to the outermost atom, after which they can't be told apart. The
+    arguments are those of `project_distribution`.
     """
     means = returns + discounts * (probabilities @ support)
     margin = (support[1] - support[0]) / 2
     beyond = (means < support[0] - margin) | (means > support[-1] + margin)
     if beyond.mean() > 0.5:
         warnings.warn(
-            f"most returns lie beyond v_min={support[0]} and v_max={support[-1]}: set them to what "
-            "this world can give",
+            f"most returns lie beyond v_min={support[0]} and v_max={support[-1]}: set them to the "
+            "smallest and largest return of this environment",
             stacklevel=2,
         )
 
@@ -97,7 +101,7 @@ def _project(support, returns, discounts, probabilities):  # type: ignore[no-unt
             moved = returns[row] + discounts[row] * support[atom]
             place = min(max((moved - lowest) / spacing, 0.0), most)
             below = min(int(place), most - 1)
-            above = place - below  # the share of the atom above
+            above = place - below  # the fraction that goes to the atom above
             projected[row, below] += (1 - above) * probabilities[row, atom]
             projected[row, below + 1] += above * probabilities[row, atom]
     return projected

@@ -1,12 +1,12 @@
-"""Returns: what followed each step, added up and discounted.
+"""Returns: discounted sums of the rewards that follow each step.
 
-All take `discounts = gamma * (1 - terminated)`, one for each step, so that nothing is counted
-beyond a termination, and the value of the *next* observation as an array of its own, so that a
-truncated step is an ordinary one whose next observation has a value. They run backwards over time:
-G_t = R_{t+1} + discount_{t+1} * G_{t+1}.
+All functions take `discounts = gamma * (1 - terminated)`, one number per step, so that no reward
+after a termination counts. The value of the *next* observation is an array of its own, so that a
+truncated step needs no special treatment: its next observation has a value like any other. The
+functions run backwards over time: G_t = R_{t+1} + discount_{t+1} * G_{t+1}.
 
 >>> rewards, discounts = np.array([0.0, 0.0, 1.0]), np.array([0.9, 0.9, 0.0])
->>> discounted_returns(rewards, discounts, 5.0)  # the last step terminated: 5 does not count
+>>> discounted_returns(rewards, discounts, 5.0)  # the last step terminated, so the 5 is not used
 array([0.81, 0.9 , 1.  ])
 """
 
@@ -22,7 +22,7 @@ Numbers = NDArray[np.float64]
 
 @rule
 def discounted_returns(rewards: Numbers, discounts: Numbers, last_value: float) -> Numbers:
-    """Monte Carlo returns (Sutton and Barto, 2018, equation 3.9).
+    """Return the Monte Carlo returns of a trajectory (Sutton and Barto, 2018, equation 3.9).
 
     Args:
         rewards: (T,) float64, R_1 … R_T.
@@ -42,13 +42,13 @@ def discounted_returns(rewards: Numbers, discounts: Numbers, last_value: float) 
 
 @rule
 def n_step_returns(rewards: Numbers, discounts: Numbers, next_values: Numbers, n: int) -> Numbers:
-    """n rewards, and the value of where they led (Sutton and Barto, 2018, equation 7.1).
+    """Return the n-step returns of a trajectory (Sutton and Barto, 2018, equation 7.1).
 
     Args:
         rewards: (T,) float64.
         discounts: (T,) float64.
         next_values: (T,) float64, the value of the observation after each step.
-        n: rewards that are counted, from 1; fewer where the sequence ends before.
+        n: number of rewards in each return, at least 1; fewer where the trajectory ends earlier.
 
     Returns:
         (T,) float64.
@@ -67,15 +67,16 @@ def n_step_returns(rewards: Numbers, discounts: Numbers, next_values: Numbers, n
 def lambda_returns(
     rewards: Numbers, discounts: Numbers, next_values: Numbers, lambda_: float
 ) -> Numbers:
-    """All n-step returns, mixed with weights that fall as λ^n (Sutton and Barto, 2018, eq. 12.2).
+    """Return the λ-returns of a trajectory (Sutton and Barto, 2018, equation 12.2).
 
-    Computed as G_t = R_{t+1} + discount * ((1 - λ) * next_value + λ * G_{t+1}).
+    A λ-return is an average of all n-step returns with weights proportional to λ^n. It is computed
+    as G_t = R_{t+1} + discount * ((1 - λ) * next_value + λ * G_{t+1}).
 
     Args:
         rewards: (T,) float64.
         discounts: (T,) float64.
         next_values: (T,) float64, the value of the observation after each step.
-        lambda_: λ; 0 gives one-step returns, 1 Monte Carlo's.
+        lambda_: λ from 0, which gives one-step returns, to 1, which gives Monte Carlo returns.
 
     Returns:
         (T,) float64.
@@ -91,11 +92,14 @@ def lambda_returns(
 
 @rule
 def n_step_return(rewards: NDArray[np.float64], last_value: float, gamma: float) -> float:
-    """R_1 + γ R_2 + … + γ^(n-1) R_n + γ^n last_value (Sutton and Barto, 2018, equation 7.4).
+    """Return the n-step return of one step (Sutton and Barto, 2018, equation 7.4).
+
+    This is R_1 + γ R_2 + … + γ^(n-1) R_n + γ^n last_value.
 
     Args:
         rewards: (n,) float64.
-        last_value: of where the n steps led; 0 if they led to the end.
+        last_value: the value of the observation after the n steps; 0 if the last one terminated.
+        gamma: the discount factor γ.
     """
     total = last_value
     for k in range(len(rewards) - 1, -1, -1):

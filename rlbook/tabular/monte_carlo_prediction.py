@@ -163,7 +163,7 @@ def evaluate_policy(
     check_whole("seed", seed, 0)
     check_whole("num_envs", num_envs, 1)
     if not 0 <= gamma <= 1:
-        raise ValueError(f"gamma={gamma!r} is not allowed: from 0 to 1")
+        raise ValueError(f"gamma must be a number from 0 to 1, got {gamma!r}")
     make_env = env_maker(env)
     observations, num_actions = numbered_spaces(make_env(), "Monte Carlo")
     probabilities = as_probabilities(policy, observations.size, num_actions)

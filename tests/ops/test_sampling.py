@@ -1,4 +1,4 @@
-"""Chance for policies: how often, how far, and independent of who else acts."""
+"""Random actions and noise have the right distributions, and each environment its own stream."""
 
 import math
 from statistics import NormalDist
@@ -17,11 +17,11 @@ def keys(number, seed=1):
     return np.array([stream_key(seed, POLICY, i) for i in range(number)], np.uint64)
 
 
-def explored(num_actions, epsilon, keys, clocks, greedy=0):
+def explored(num_actions, epsilon, keys, counters, greedy=0):
     """(T, N) actions of environments that would otherwise all take `greedy`."""
-    rows = np.full((len(clocks), len(keys)), greedy)
-    for row, clock in zip(rows, clocks, strict=True):
-        explore_uniformly(row, num_actions, np.full(len(keys), epsilon), keys, clock)
+    rows = np.full((len(counters), len(keys)), greedy)
+    for row, counter in zip(rows, counters, strict=True):
+        explore_uniformly(row, num_actions, np.full(len(keys), epsilon), keys, counter)
     return rows
 
 
@@ -45,8 +45,8 @@ def test_actions_are_as_frequent_as_they_should_be(num_actions, epsilon):
 def test_epsilon_of_0_changes_nothing_and_each_row_has_its_own():
     assert (explored(5, 0.0, keys(20), range(500), greedy=3) == 3).all()
     actions = np.full((2_000, 3), 7)
-    for clock, row in enumerate(actions):
-        explore_uniformly(row, 4, np.array([0.0, 0.25, 1.0]), keys(3), clock)
+    for counter, row in enumerate(actions):
+        explore_uniformly(row, 4, np.array([0.0, 0.25, 1.0]), keys(3), counter)
     shares = (actions != 7).mean(axis=0)
     assert shares[0] == 0 and shares[2] == 1
     assert abs(shares[1] - 0.25) < 5 * math.sqrt(0.25 * 0.75 / 2_000)
@@ -68,7 +68,7 @@ def test_whether_to_explore_says_nothing_about_the_action():
     assert counts.min() > 0.8 * len(random) / 10
 
 
-def test_what_an_environment_does_depends_on_its_key_and_the_clock_alone():
+def test_what_an_environment_does_depends_on_its_key_and_the_counter_alone():
     many = explored(6, 0.5, keys(9), range(50))
     for i in (0, 4, 8):
         np.testing.assert_array_equal(
@@ -87,17 +87,17 @@ def test_compiled_exploring_is_the_python_function():
     assert compiled.any()
 
 
-def test_each_row_can_have_a_clock_of_its_own():
+def test_each_row_can_have_a_counter_of_its_own():
     """As where workers have come to different steps; one number is for all rows."""
-    clocks, whole = np.array([4, 0, 9, 4, 2] * 8), explored(6, 0.7, keys(40), range(10))
+    counters, whole = np.array([4, 0, 9, 4, 2] * 8), explored(6, 0.7, keys(40), range(10))
     actions = np.zeros(40, int)
-    explore_uniformly(actions, 6, np.full(40, 0.7), keys(40), clocks)
-    np.testing.assert_array_equal(actions, whole[clocks, np.arange(40)])
+    explore_uniformly(actions, 6, np.full(40, 0.7), keys(40), counters)
+    np.testing.assert_array_equal(actions, whole[counters, np.arange(40)])
     assert (actions != whole[4]).any()
 
-    noise = np.array([factorised_noise(keys(40), clock, 3) for clock in range(10)])
-    found = factorised_noise(keys(40), clocks, 3)
-    np.testing.assert_array_equal(found, noise[clocks, np.arange(40)])
+    noise = np.array([factorised_noise(keys(40), counter, 3) for counter in range(10)])
+    found = factorised_noise(keys(40), counters, 3)
+    np.testing.assert_array_equal(found, noise[counters, np.arange(40)])
     assert (found != noise[4]).any()
 
 
@@ -129,7 +129,7 @@ def test_noise_is_independent_across_rows_places_and_steps():
     assert abs(np.corrcoef(one[:, 1:].ravel(), one[:, :-1].ravel())[0, 1]) < 5 / math.sqrt(N)
 
 
-def test_noise_depends_on_key_and_clock_alone():
+def test_noise_depends_on_key_and_counter_alone():
     many = factorised_noise(keys(7), 3, 20)
     assert many.shape == (7, 20) and many.dtype == np.float32
     np.testing.assert_array_equal(factorised_noise(keys(7)[4:5], 3, 20), many[4:5])
