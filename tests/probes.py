@@ -113,3 +113,15 @@ def on_policy_steps(
         if terminated or truncated:
             obs, _ = env.reset()
             action = epsilon_greedy(q, obs, epsilon, key, t)
+
+
+def same_trees(one: Any, other: Any) -> bool:
+    """Two values made of dicts, lists and arrays are equal to the last bit."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same_trees(one[k], other[k]) for k in one)
+    if isinstance(one, list | tuple):
+        pairs = zip(one, other, strict=False)
+        return len(one) == len(other) and all(same_trees(a, b) for a, b in pairs)
+    if isinstance(one, np.ndarray):
+        return one.dtype == other.dtype and np.array_equal(one, other)
+    return bool(one == other)

@@ -136,3 +136,30 @@ def test_compiled_returns_equal_the_python_functions():
         ):
             expected = python(rewards, discounts, *rest)
             assert np.array_equal(fast(rewards, discounts, *rest), expected)
+
+
+@pytest.mark.parametrize("lambda_", [0.0, 0.7, 1.0])
+def test_many_environments_at_once_are_each_of_them_alone(lambda_):
+    rng = np.random.default_rng(1)
+    rewards, next_values = rng.normal(size=(2, 5, 12))
+    discounts = 0.9 * (rng.random((5, 12)) > 0.2)
+    weights = lambda_ * (rng.random((5, 12)) > 0.2)
+    together = (
+        discounted_returns(rewards, discounts, next_values[:, -1]),
+        n_step_returns(rewards, discounts, next_values, 3),
+        lambda_returns(rewards, discounts, next_values, weights),
+    )
+    for i in range(5):
+        row = rewards[i], discounts[i]
+        np.testing.assert_array_equal(together[0][i], discounted_returns(*row, next_values[i, -1]))
+        np.testing.assert_array_equal(together[1][i], n_step_returns(*row, next_values[i], 3))
+        alone = lambda_returns(*row, next_values[i], weights[i])
+        np.testing.assert_array_equal(together[2][i], alone)
+
+
+def test_nothing_crosses_a_truncation_where_lambda_is_0():
+    rewards, next_values = np.array([1.0, 2.0, 100.0]), np.array([10.0, 20.0, 30.0])
+    truncated = np.array([False, True, False])
+    got = lambda_returns(rewards, np.full(3, 0.5), next_values, 0.9 * (1 - truncated))
+    assert got[1] == 2 + 0.5 * 20
+    assert got[0] == pytest.approx(1 + 0.5 * (0.1 * 10 + 0.9 * got[1]))
