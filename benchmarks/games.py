@@ -20,6 +20,7 @@ class Game(NamedTuple):
     """What is played, and what should be reached when."""
 
     subject: str
+    agent: str  # the name of its class
     env_id: str
     options: dict[str, Any]
     settings: dict[str, Any]
@@ -30,9 +31,10 @@ class Game(NamedTuple):
 
 
 SNAKE = Game(
-    "DQN on Snake 6x6 from the board, ten minutes on one core", "rlbook/Snake-v0",
+    "Double DQN on Snake 6x6 from the board, ten minutes on one core", "Rainbow", "rlbook/Snake-v0",
     {"size": 6, "observation": "kinds"},
     {
+        "prioritized": False, "dueling": False, "distributional": False, "noisy": False,
         "num_envs": 32, "n_step": 3, "double": True, "hidden": (256, 128), "channels": (),
         "steps_per_update": 4, "epsilon": Linear(1.0, 0.01, 200_000),
         "learning_rate": Linear(7e-4, 5e-5, 1_500_000), "target_every": 500,
@@ -41,7 +43,7 @@ SNAKE = Game(
     "apples", 15.0, 600.0, 50_000,
 )  # fmt: skip
 BIRD = Game(
-    "DQN on Flappy Bird from features, five minutes on one core", "rlbook/FlappyBird-v0", {},
+    "DQN on Flappy Bird from features, five minutes on one core", "DQN", "rlbook/FlappyBird-v0", {},
     {
         "n_step": 3, "epsilon": Linear(0.1, 0.002, 100_000), "learning_rate": 5e-4,
         "steps_per_update": 4, "learning_starts": 2_000, "target_every": 250,
@@ -69,7 +71,7 @@ def _row(game: Game, quick: bool) -> Row:
     settings = ", ".join(f"{name}={value!r}" for name, value in game.settings.items())
     return Row(
         game.subject,
-        f"DQN({game.env_id!r}, {settings})",
+        f"{game.agent}({game.env_id!r}, {settings})",
         f"a player at random, {at_random:.1f} {game.points}",
         {game.points: Spread.of(scores)},
         {
@@ -86,7 +88,7 @@ def _row(game: Game, quick: bool) -> Row:
 def _train(game: Game, seed: int, limit: float) -> tuple[float, float]:
     """What an agent scores in the end, and after how many seconds of training."""
     env = gymnasium.make(game.env_id, **game.options)
-    agent = rlbook.DQN(env, seed=seed, device="cpu", **game.settings)
+    agent = getattr(rlbook, game.agent)(env, seed=seed, device="cpu", **game.settings)
     seconds = 0.0
     while seconds < limit:
         start = perf_counter()

@@ -61,13 +61,13 @@ def compare(device: str, batch_size: int, turns: int) -> Row:
 def updater(device: str, batch_size: int) -> tuple[Callable[[], None], Any]:
     """A function that makes one update, and the agent that it updates."""
     env = gymnasium.make("rlbook/Snake-v0", **BOARD)
-    settings = {"replay_capacity": 2 * FILL, "learning_starts": 10**9, "double": True}
+    settings = {"replay_capacity": 2 * FILL, "learning_starts": 10**9}
     agent = rlbook.DQN(env, device=device, batch_size=batch_size, **settings)
     agent.learn(FILL, progress=False)
     batch = agent.replay.sample(batch_size)
 
     def update() -> None:
-        agent.apply(agent.gradients(batch), batch)
+        agent.algorithm.apply(agent.algorithm.gradients(batch))
         if device == "cuda":
             torch.cuda.synchronize()
 
@@ -78,7 +78,7 @@ def work(agent: Any, batch_size: int) -> tuple[float, float]:
     """Bytes that an update must move at least, and the operations of its products."""
     batch = agent.replay.sample(batch_size)
     with FlopCounterMode(display=False) as counted:
-        agent.gradients(batch)
+        agent.algorithm.gradients(batch)
     return ADAM_BYTES * len(agent.get_weights()), counted.get_total_flops()
 
 

@@ -46,6 +46,6 @@ def test_the_networks_that_are_stored_are_the_snakes():
     found = stored.load(measure_snake.RESULTS)
     assert np.shape(found["curves"]) == (len(measure_snake.SEEDS), measure_snake.POINTS)
     agent = measure_snake.make_agent(seed=0)
-    agent.loss.network.set_weights(np.float32(np.load(measure_snake.NETWORK)["weights"]))
+    agent.algorithm.network.set_weights(np.float32(np.load(measure_snake.NETWORK)["weights"]))
     best = max(curve[-1] for curve in found["curves"])
     assert measure_snake.apples(agent.predict, "kinds") > 0.8 * best  # half the digits are there

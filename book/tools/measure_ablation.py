@@ -71,12 +71,12 @@ RAINBOWS = {"batch_size": 32, "alpha": 0.5}  # the paper's settings; β rises ov
 Task = tuple[str, str, int]
 
 
-def make_agent(task: Task) -> rlbook.DQN:
+def make_agent(task: Task) -> rlbook.Rainbow:
     """An agent that has learned nothing yet."""
     world, variant, seed = WORLDS[task[0]], task[1], task[2]
     env = gymnasium.make(world.env_id, **world.options)
     settings = RAINBOWS | {"beta": Linear(0.4, 1.0, world.steps)} | world.settings
-    return rlbook.DQN(env, seed=seed, device="cpu", **(settings | VARIANTS[variant]))
+    return rlbook.Rainbow(env, seed=seed, device="cpu", **(settings | VARIANTS[variant]))
 
 
 def fingerprints() -> dict[str, list[float]]:

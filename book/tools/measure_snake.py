@@ -31,18 +31,21 @@ POINTS, STEPS = 20, 1_000_000
 GAMES, HELD_OUT = 100, 1_000_000  # games are played from this seed on
 
 # A board laid flat, a plane for each kind of cell: on one so small, convolutions buy nothing.
-SETTINGS: dict[str, Any] = {
-    "num_envs": 32, "n_step": 3, "double": True, "hidden": (256, 128), "channels": (),
+# Of Rainbow's additions two are used: double Q-learning and returns over three steps.
+ADDITIONS = {"double": True, "n_step": 3, "prioritized": False, "dueling": False}
+ADDITIONS |= {"distributional": False, "noisy": False}
+SETTINGS: dict[str, Any] = ADDITIONS | {
+    "num_envs": 32, "hidden": (256, 128), "channels": (),
     "steps_per_update": 4, "epsilon": Linear(1.0, 0.01, 200_000), "gamma": 0.97,
     "learning_rate": Linear(7e-4, 5e-5, STEPS), "target_every": 500,
     "replay_capacity": 200_000, "learning_starts": 5_000,
 }  # fmt: skip
 
 
-def make_agent(seed: int) -> rlbook.DQN:
+def make_agent(seed: int) -> rlbook.Rainbow:
     """An agent that has learned nothing yet."""
     env = gymnasium.make("rlbook/Snake-v0", size=SIZE, observation="kinds")
-    return rlbook.DQN(env, seed=seed, device="cpu", **SETTINGS)
+    return rlbook.Rainbow(env, seed=seed, device="cpu", **SETTINGS)
 
 
 def fingerprints() -> dict[str, list[float]]:
