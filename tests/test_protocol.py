@@ -6,6 +6,7 @@ with λ-returns, has extras that its gradients need, and a recurrent memory that
 
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import cloudpickle
@@ -119,7 +120,7 @@ def assert_same(mine, other):
 
 
 def test_the_algorithm_takes_at_most_120_lines():
-    lines = open(__file__, encoding="utf-8").read().splitlines()
+    lines = Path(__file__).read_text(encoding="utf-8").splitlines()
     start, end = (i for i, line in enumerate(lines) if line.startswith("# --- "))
     assert end - start <= 120
 
@@ -198,7 +199,7 @@ class Forever(gymnasium.Env):
 
 @pytest.mark.parametrize("ending, value", [(0, 2.4), (1, 10.0)])
 def test_a_truncated_episode_bootstraps_and_a_terminated_one_does_not(ending, value):
-    """Rewards of 1 for ever are worth 1 / (1 - γ) = 10; of five steps, at random times, about 2.4."""
+    """Rewards of 1 for ever are worth 1 / (1 - γ) = 10; of five steps, about 2.4 on average."""
     agent = ActorCriticAgent(lambda: Forever(ending), seed=1, gamma=0.9)
     agent.learn(40_000)
     got = agent.algorithm.network(np.ones((1, 1), np.float32))[0, -1]
