@@ -91,7 +91,7 @@ def begin(env: gymnasium.Env, seed: int, number: int) -> int:
     """Begin an episode as environment `number` of a run does; the first observation."""
     env.reset(seed=0)
     key = stream_key(seed, ENVIRONMENT, number)
-    env.unwrapped.set_state({"key": key, "clock": 0, "fresh": False, "state": 0})
+    env.unwrapped.set_state({"key": key, "counter": 0, "fresh": False, "state": 0})
     return env.reset()[0]
 
 

@@ -1,8 +1,8 @@
 """The worlds of rlbook, registered with Gymnasium as `rlbook/<name>`.
 
-Importing this package registers the worlds and nothing more: Numba, which compiles them, is
-imported when the first world is made. Gymnasium does not look for them by itself, so the import
-must stand in every program that names one.
+Importing this package only registers the worlds; Numba, which compiles them, is imported when the
+first world is made. Gymnasium does not find the worlds by itself, so every program that uses one
+must import this package.
 
 >>> import gymnasium, rlbook_envs
 >>> env = gymnasium.make("rlbook/FrozenLake-v0")
@@ -14,7 +14,7 @@ from typing import Any
 
 import gymnasium
 
-# Name, module, options, steps until an episode is truncated.
+# Name, module, options, number of steps after which an episode is truncated.
 WORLDS: tuple[tuple[str, str, dict[str, Any], int | None], ...] = (
     ("RandomWalk", "random_walk", {}, None),
     ("CliffWalking", "cliff_walking", {}, 1000),
@@ -29,7 +29,10 @@ WORLDS: tuple[tuple[str, str, dict[str, Any], int | None], ...] = (
 
 
 def register_envs() -> None:
-    """Register every world with Gymnasium, unless it already is. Importing this package does it."""
+    """Register every world with Gymnasium that is not registered yet.
+
+    Importing this package calls this function.
+    """
     for name, module, options, max_episode_steps in WORLDS:
         if f"rlbook/{name}-v0" not in gymnasium.registry:
             gymnasium.register(

@@ -1,23 +1,24 @@
-"""Blackjack: draw cards to come close to 21, and no further; then the dealer does.
+"""Blackjack: draw cards to come as close to 21 as possible without exceeding it.
 
     dealer  10                         actions  0 stick   1 hit
     player  14, with a usable ace
 
-Cards come from a deck without end: 2 to 10 count as they are, the three court cards 10, an ace 11
-as long as the hand stays within 21 (then it is *usable*), else 1. The player sees one card of the
-dealer's, and may hit, until the hand exceeds 21 and is lost, or stick. Then the dealer draws up to
-17 or more. Whoever is nearer to 21 wins: +1 for winning, 0 for a draw, -1 for losing; every other
-step pays 0. An ace and a ten at the start are a *natural*, which wins at once unless the dealer has
-one too.
+Cards are drawn with replacement. Cards 2 to 10 count their number and the three court cards count
+10. An ace counts 11 if the hand then does not exceed 21 (the ace is then called *usable*), and
+otherwise 1. The player sees one card of the dealer, and can hit as long as the hand does not exceed
+21, or stick. A hand above 21 loses. After the player sticks, the dealer draws cards up to a total
+of 17 or more. The hand nearer to 21 wins. The reward is +1 for a win, 0 for a draw and -1 for a
+loss; every other step has reward 0. An ace and a ten at the start are a *natural*, which wins at
+once unless the dealer has a natural, too.
 
-This is example 5.1 of Sutton and Barto (2018). With `natural_wins=False` a natural is a 21 like any
-other, as in Gymnasium's `Blackjack-v1`.
+This is example 5.1 of Sutton and Barto (2018). With `natural_wins=False`, a natural is a 21 like
+any other, as in Gymnasium's `Blackjack-v1`.
 
-The states are numbered, so that there is an exact optimum to compare with; `hand` says what a
-number stands for, and `number` finds the one of a hand. All that the dealer does after the player
-sticks is one roll of the dice: what totals come of it, and how often, was computed before, for each
-card that the dealer may show. To draw card by card would be the same game, but would have a hundred
-thousand outcomes for each state in the transition table.
+The states are numbered, so that the exact optimum can be computed. `hand` converts the number of a
+state to a hand, and `number` converts a hand to the number of its state. After the player sticks,
+the dealer's final total is drawn as one random outcome, whose probabilities are precomputed for
+each card that the dealer can show. Drawing card by card would give the same game, but a hundred
+thousand outcomes per state in the transition table.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from rlbook_envs.streams import choice, random_bits
 from rlbook_envs.world import World, makers
 
 STICK, HIT = 0, 1
-CARDS = (1 / 13,) * 9 + (4 / 13,)  # of an ace, 2, …, 9, and of anything that counts 10
+CARDS = (1 / 13,) * 9 + (4 / 13,)  # probabilities of an ace, 2, …, 9, and a card that counts 10
 
 # The states: hands in play; naturals; hands after sticking; hands that went over 21.
 LOWEST, HIGHEST, TOTALS = 4, 21, 18  # sums of a hand in play: 4 to 21
@@ -42,26 +43,26 @@ NATURALS = TOTALS * 10 * 2
 STUCK = NATURALS + 10
 BUSTED = STUCK + TOTALS * 6
 NUM_STATES = BUSTED + 10 * 10
-DEALER_BUST = 22  # stands for every total of the dealer's above 21
+DEALER_BUST = 22  # stands for every total of the dealer above 21
 
 
 class Table(NamedTuple):
-    """What the rules read."""
+    """Parameters of the rules."""
 
-    dealer: NDArray[np.float64]  # (11, 6): with each card, chances to end on 17, …, 21, or above
+    dealer: NDArray[np.float64]  # (11, 6), P(17), …, P(21), P(above) given the card shown
     natural_wins: bool
 
 
 class Hand(NamedTuple):
-    """What a state stands for.
+    """The hands that a state stands for.
 
     Attributes:
         player: the sum of the player's cards.
-        dealer: the card that the dealer shows, 1 for an ace; after sticking, the dealer's total, 22
-            for any above 21.
+        dealer: the card that the dealer shows, 1 for an ace; after the player sticks, the dealer's
+            final total, with 22 for every total above 21.
         usable_ace: whether an ace in the player's hand counts 11.
-        natural: whether it is a natural, where those win.
-        over: whether the game is.
+        natural: whether the player's hand is a natural and naturals win.
+        over: whether the game has ended.
     """
 
     player: int
@@ -74,7 +75,7 @@ class Hand(NamedTuple):
 @rule
 def step(table: Table, state: int, action: int, key: Any) -> tuple[int, float, bool]:
     """Stick or hit."""
-    if state >= STUCK:  # the game is over: nothing changes any more
+    if state >= STUCK:  # the game has ended, so nothing changes
         return state, 0.0, True
     if state >= NATURALS:
         return _play_natural(state, key)
@@ -92,7 +93,7 @@ def step(table: Table, state: int, action: int, key: Any) -> tuple[int, float, b
 
 @rule
 def reset(table: Table, key: Any) -> int:
-    """Two cards for the player, one of the dealer's on the table."""
+    """Begin a game: deal two cards to the player and one open card to the dealer."""
     first, second = 1 + choice(key, CARDS), 1 + choice(random_bits(key, 1), CARDS)
     dealer = 1 + choice(random_bits(key, 2), CARDS)
     player, usable = add_card(0, 0, first)
@@ -104,7 +105,7 @@ def reset(table: Table, key: Any) -> int:
 
 @rule
 def add_card(total: int, usable: int, card: int) -> tuple[int, int]:
-    """A hand's sum, and whether an ace counts 11 in it, after one more card."""
+    """Return the sum of a hand after one more card, and whether an ace counts 11 in it."""
     if card == 1 and total <= 10:
         return total + 11, 1
     total += card
@@ -115,21 +116,21 @@ def add_card(total: int, usable: int, card: int) -> tuple[int, int]:
 
 @rule
 def _play_natural(state: int, key: Any) -> tuple[int, float, bool]:
-    """Whatever the player does, it is a win, or a draw if the dealer turns up a natural too."""
+    """Settle a natural: it wins whatever the action, or draws if the dealer has one, too."""
     dealer = state - NATURALS + 1
-    chance = 0.0
+    probability = 0.0
     if dealer == 1:
-        chance = CARDS[9]
+        probability = CARDS[9]
     elif dealer == 10:
-        chance = CARDS[0]
-    if choice(key, (1.0 - chance, chance)) == 1:
+        probability = CARDS[0]
+    if choice(key, (1.0 - probability, probability)) == 1:
         return STUCK + (21 - LOWEST) * 6 + 21 - 17, 0.0, True
     return state, 1.0, True
 
 
 @rule
 def _compare(player: int, dealer: int) -> int:
-    """1 if the player is nearer to 21, 0 if both are as near, else -1."""
+    """Return 1 if the player wins, 0 for a draw, and -1 if the dealer wins."""
     if dealer > 21:
         return 1
     return int(player > dealer) - int(player < dealer)
@@ -141,11 +142,11 @@ def _number(player: int, dealer: int, usable: int) -> int:
 
 
 def number(player: int, dealer: int, usable_ace: bool) -> int:
-    """The state of a hand in play.
+    """Return the number of the state of a hand in play.
 
     Args:
         player: the sum of the player's cards, 4 to 21; 12 or more with a usable ace.
-        dealer: the dealer's card, 1 (an ace) to 10.
+        dealer: the card that the dealer shows, 1 (an ace) to 10.
         usable_ace: whether an ace counts 11.
 
     Raises:
@@ -154,12 +155,12 @@ def number(player: int, dealer: int, usable_ace: bool) -> int:
     lowest = 12 if usable_ace else LOWEST
     for name, value, least, most in (("player", player, lowest, 21), ("dealer", dealer, 1, 10)):
         if not least <= value <= most:
-            raise ValueError(f"{name}={value!r} is not allowed: from {least} to {most}")
+            raise ValueError(f"{name} must be a whole number from {least} to {most}, got {value!r}")
     return _number(int(player), int(dealer), int(usable_ace))
 
 
 def hand(state: int) -> Hand:
-    """What the number of a state stands for.
+    """Return the hands that the number of a state stands for.
 
     >>> hand(number(14, 10, usable_ace=True))
     Hand(player=14, dealer=10, usable_ace=True, natural=False, over=False)
@@ -168,7 +169,7 @@ def hand(state: int) -> Hand:
         ValueError: there is no such state.
     """
     if not 0 <= state < NUM_STATES:
-        raise ValueError(f"state={state!r} is not allowed: from 0 to {NUM_STATES - 1}")
+        raise ValueError(f"state must be a whole number from 0 to {NUM_STATES - 1}, got {state!r}")
     state = int(state)
     if state < NATURALS:
         return Hand(state // 20 + LOWEST, state // 2 % 10 + 1, bool(state % 2), False, False)
@@ -183,20 +184,25 @@ def hand(state: int) -> Hand:
 
 @cache
 def dealer_totals(total: int, usable: int) -> NDArray[np.float64]:
-    """With which chances the dealer ends on 17, 18, 19, 20, 21, or above; (6,) float64."""
+    """Return the probabilities that the dealer ends on 17, …, 21, or above, (6,) float64.
+
+    Args:
+        total: the sum of the dealer's cards so far.
+        usable: whether an ace counts 11 in it, 0 or 1.
+    """
     if total >= 17:
         return np.eye(6)[min(total, DEALER_BUST) - 17]
-    chances = np.zeros(6)
-    for card, chance in enumerate(CARDS, 1):
-        chances += chance * dealer_totals(*add_card(total, usable, card))
-    return chances
+    probabilities = np.zeros(6)
+    for card, probability in enumerate(CARDS, 1):
+        probabilities += probability * dealer_totals(*add_card(total, usable, card))
+    return probabilities
 
 
 def blackjack(natural_wins: bool = True) -> World:
-    """Blackjack.
+    """Return the rules of Blackjack.
 
     Args:
-        natural_wins: whether an ace and a ten at the start beat any other 21.
+        natural_wins: whether an ace and a ten at the start beat every other 21.
     """
     shown = [add_card(0, 0, card) for card in range(1, 11)]
     dealer = np.array([np.zeros(6), *(dealer_totals(*cards) for cards in shown)])
@@ -204,12 +210,12 @@ def blackjack(natural_wins: bool = True) -> World:
     return World("Blackjack", table, reset, step, NUM_STATES, ("stick", "hit"), text, picture)
 
 
-# Behind `gymnasium.make("rlbook/Blackjack-v0", …)` and `gymnasium.make_vec`.
+# The entry points of `gymnasium.make("rlbook/Blackjack-v0", …)` and `gymnasium.make_vec`.
 make_env, make_vector_env = makers(blackjack)
 
 
 def text(table: Table, state: int) -> str:
-    """Both hands in words."""
+    """Return both hands as text."""
     player, dealer, usable_ace, natural, over = hand(state)
     stuck = over and player <= 21
     theirs = "ace" if dealer == 1 else "above 21" if dealer == DEALER_BUST else str(dealer)
@@ -220,7 +226,7 @@ def text(table: Table, state: int) -> str:
 FELT, DARK_FELT, PAPER, INK, RED = (
     (44, 110, 84), (36, 94, 72), (252, 250, 244), (44, 52, 66), (196, 58, 48),
 )  # fmt: skip
-# Strokes of a digit: corners of a box two units wide and four high, as on a pocket calculator.
+# As in a seven-segment display, each stroke joins two corners of a box 2 units wide and 4 high.
 _CORNERS = ((0, 0), (2, 0), (0, 2), (2, 2), (0, 4), (2, 4))
 _STROKES = {
     "a": (0, 1),
@@ -238,7 +244,7 @@ _SIGNS = {
 
 
 def picture(table: Table, state: int, unit: int = 64) -> NDArray[np.uint8]:
-    """The table from above, the dealer's hand on top: uint8 (4 * unit, 4 * unit, 3)."""
+    """Return a picture of the table, the dealer's hand on top, uint8 (4 * unit, 4 * unit, 3)."""
     player, dealer, usable_ace, natural, over = hand(state)
     scene = Scene(4, 4, unit, DARK_FELT)
     scene.box((0.1, 0.1), (3.9, 3.9), FELT, radius=0.3)
@@ -253,7 +259,7 @@ def picture(table: Table, state: int, unit: int = 64) -> NDArray[np.uint8]:
     if stuck:
         _paint_card(scene, 1.95, 1.05, "", INK)
     else:
-        scene.box((2.05, 0.4), (3.0, 1.7), (72, 96, 150), radius=0.1)  # the card face down
+        scene.box((2.05, 0.4), (3.0, 1.7), (72, 96, 150), radius=0.1)  # the hidden card
         scene.box((2.13, 0.48), (2.92, 1.62), (104, 128, 178), radius=0.07)
     _paint_card(scene, 1.45, 1.05, theirs, RED if dealer == 1 else INK)
     _paint_card(scene, 2.35, 3.0, "", INK)

@@ -1,4 +1,4 @@
-"""CartPole: push the cart left or right, and keep the pole from falling.
+"""CartPole: push a cart left or right to keep its pole from falling.
 
              \
               \\  pole: angle θ from the upright, in radians
@@ -6,15 +6,15 @@
            |_______|  cart: position x, in metres
     ────────o─────o────────────        actions  0 push left   1 push right
 
-Every step pays 1. The episode terminates when the cart leaves the track (|x| > 2.4 m) or the pole
-leans more than 12 degrees. The state is (x, ẋ, θ, θ̇); it begins near rest, each number uniform in
-±0.05. A step lasts 0.02 s.
+Every step has reward 1. The episode terminates when the cart leaves the track (|x| > 2.4 m) or the
+pole leans more than 12 degrees. The state is (x, ẋ, θ, θ̇); an episode begins near rest, with each
+number uniform in ±0.05. A step lasts 0.02 s.
 
 The equations of motion are those of Barto, Sutton and Anderson, "Neuronlike adaptive elements that
-can solve difficult learning control problems", 1983, in the form, and with Euler's method, of
-Gymnasium's `CartPole-v1`, so that from the same state every step agrees to the last digit or two.
-(A balanced pole is unstable and doubles such a difference every ninth step, so that two very long
-trajectories part in the end.) There is no friction.
+can solve difficult learning control problems", 1983. They are written and integrated (with Euler's
+method) as in Gymnasium's `CartPole-v1`, so that a step from the same state agrees with Gymnasium's
+up to the last digit or two. (A balanced pole is unstable and doubles such a difference about every
+nine steps, so two very long trajectories diverge in the end.) There is no friction.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ ANGLE_LIMIT = 12 * 2 * math.pi / 360  # 12 degrees, in radians
 
 
 class Pole(NamedTuple):
-    """What the rules read."""
+    """Parameters of the rules."""
 
     gravity: float = 9.8  # m/s²
     cart_mass: float = 1.0  # kg
     pole_mass: float = 0.1  # kg
     half_length: float = 0.5  # m, from the hinge to the middle of the pole
-    force: float = 10.0  # N, of one push
-    seconds: float = 0.02  # of one step
+    force: float = 10.0  # N, the force of a push
+    seconds: float = 0.02  # s, the duration of a step
 
 
 class State(NamedTuple):
-    """Where the cart and the pole are, and how fast."""
+    """Positions and velocities of the cart and the pole."""
 
     x: float  # m
     x_speed: float  # m/s
@@ -59,7 +59,7 @@ class State(NamedTuple):
 
 @rule
 def step(pole: Pole, state: State, action: int, key: Any) -> tuple[State, float, bool]:
-    """One push, and what it does in a fiftieth of a second."""
+    """Push the cart and integrate the motion over one step."""
     x, x_speed, angle, angle_speed = state
     force = pole.force if action == RIGHT else -pole.force
     sine, cosine = sin(angle), cos(angle)
@@ -82,7 +82,7 @@ def step(pole: Pole, state: State, action: int, key: Any) -> tuple[State, float,
 
 @rule
 def reset(pole: Pole, key: Any) -> State:
-    """Nearly upright, nearly at rest."""
+    """Begin an episode with the pole nearly upright and nearly at rest."""
     return State(
         0.1 * uniform(random_bits(key, 0)) - 0.05,
         0.1 * uniform(random_bits(key, 1)) - 0.05,
@@ -93,37 +93,37 @@ def reset(pole: Pole, key: Any) -> State:
 
 @rule
 def observe(pole: Pole, state: State, out: NDArray[np.float32]) -> None:
-    """Everything, in single precision."""
+    """Write the whole state, in single precision."""
     out[0], out[1], out[2], out[3] = state
 
 
 @rule
 def load(states: NDArray[np.float64], row: int) -> State:
-    """The state of one row, from (4, rows)."""
+    """Return the state of one row of (4, rows)."""
     return State(states[0, row], states[1, row], states[2, row], states[3, row])
 
 
 @rule
 def store(states: NDArray[np.float64], row: int, state: State) -> None:
-    """Put the state of one row into (4, rows)."""
+    """Write the state of one row into (4, rows)."""
     states[0, row], states[1, row], states[2, row], states[3, row] = state
 
 
 def cart_pole(**constants: float) -> World:
-    """CartPole, by default with the constants of Gymnasium's.
+    """Return the rules of CartPole, by default with the constants of Gymnasium's.
 
     Args:
         constants: any of `gravity`, `cart_mass`, `pole_mass`, `half_length`, `force` and
-            `seconds`; see `Pole` for their units. All are above 0.
+            `seconds`; see `Pole` for their units. All must be above 0.
 
     Raises:
         ValueError: a constant is unknown, or not above 0.
     """
     for name, value in constants.items():
         if name not in Pole._fields:
-            raise ValueError(f"{name}={value!r} is not allowed: {', '.join(Pole._fields)}")
+            raise ValueError(f"constants must be among {', '.join(Pole._fields)}, got {name}")
         if not (math.isfinite(value) and value > 0):
-            raise ValueError(f"{name}={value!r} is not allowed: a number above 0")
+            raise ValueError(f"{name} must be a number above 0, got {value!r}")
     far = np.finfo(np.float32).max
     high = np.array([2 * X_LIMIT, far, 2 * ANGLE_LIMIT, far], np.float32)
     return World(
@@ -144,12 +144,12 @@ def cart_pole(**constants: float) -> World:
     )
 
 
-# Behind `gymnasium.make("rlbook/CartPole-v0", …)` and `gymnasium.make_vec`.
+# The entry points of `gymnasium.make("rlbook/CartPole-v0", …)` and `gymnasium.make_vec`.
 make_env, make_vector_env = makers(cart_pole)
 
 
 def text(pole: Pole, state: NDArray[np.float64]) -> str:
-    """The cart on its track, seen from the side, and the numbers."""
+    """Return the cart on its track, its position and the angle of the pole as text."""
     x, _, angle, _ = state
     middle = 24
     cart = min(max(round(middle + x / X_LIMIT * middle), 0), 2 * middle)
@@ -165,7 +165,7 @@ def text(pole: Pole, state: NDArray[np.float64]) -> str:
 
 
 def picture(pole: Pole, state: NDArray[np.float64], unit: int = 80) -> NDArray[np.uint8]:
-    """The cart on its track from the side, a metre in `unit` pixels: uint8 (h, w, 3)."""
+    """Return a picture of the cart from the side, with `unit` pixels per metre, uint8 (h, w, 3)."""
     x, _, angle, _ = (float(number) for number in state)
     length, ground, middle = 2 * pole.half_length, 1.5 + 2 * pole.half_length, X_LIMIT + 0.6
     cart = (middle + x, ground - 0.24)

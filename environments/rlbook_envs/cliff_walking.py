@@ -1,17 +1,17 @@
-"""CliffWalking: walk home along the edge of a cliff, or take the way round.
+"""CliffWalking: walk home along the edge of a cliff, or take the longer way around.
 
     . . . . . . . . . . . .      S  start          actions  0 up     1 right
     . . . . . . . . . . . .      G  goal                    2 down   3 left
     . . . . . . . . . . . .      C  cliff
     S C C C C C C C C C C G
 
-Every step pays -1. Stepping off the edge pays -100 and puts the walker back at the start; the
-episode goes on. It ends at the goal. At the border the walker stays where it is. On slippery ground
-it slides off to either side with probability 1/3 each. The state is the number of the cell, counted
-row by row.
+Every step has reward -1. Stepping off the cliff has reward -100 and puts the walker back at the
+start, where the same episode continues. The episode terminates at the goal. A walker who would
+leave the grid stays in place. On slippery ground, the walker slides to either side of the chosen
+direction with probability 1/3 each. The state is the number of the cell, counted row by row.
 
-This is example 6.6 of Sutton and Barto (2018), with the rules, the order of outcomes and the
-transition table, entry for entry, of Gymnasium's `CliffWalking-v1`.
+This is example 6.6 of Sutton and Barto (2018). The rules, the order of outcomes and every entry of
+the transition table are those of Gymnasium's `CliffWalking-v1`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ THIRDS = (1 / 3, 1 / 3, 1 / 3)
 
 
 class Cliff(NamedTuple):
-    """What the rules read."""
+    """Parameters of the rules."""
 
     rows: int
     columns: int
@@ -40,7 +40,7 @@ class Cliff(NamedTuple):
 
 @rule
 def step(cliff: Cliff, state: int, action: int, key: Any) -> tuple[int, float, bool]:
-    """One step along the cliff."""
+    """Take one step."""
     direction = action
     if cliff.slippery:
         direction = (action + choice(key, THIRDS) - 1) % 4
@@ -58,37 +58,37 @@ def step(cliff: Cliff, state: int, action: int, key: Any) -> tuple[int, float, b
 
 @rule
 def reset(cliff: Cliff, key: Any) -> int:
-    """Episodes begin in the lower left corner."""
+    """Begin an episode in the lower left corner."""
     return (cliff.rows - 1) * cliff.columns
 
 
 def cliff_walking(shape: tuple[int, int] = (4, 12), is_slippery: bool = False) -> World:
-    """CliffWalking.
+    """Return the rules of CliffWalking.
 
     Args:
-        shape: rows and columns, at least 2 and 3.
-        is_slippery: whether the walker can slide off to the side.
+        shape: number of rows, at least 2, and of columns, at least 3.
+        is_slippery: whether the walker can slide to the side.
 
     Raises:
-        ValueError: there is no room for a cliff.
+        ValueError: `shape` is too small for a cliff, or not two numbers.
     """
     try:
         rows, columns = (int(number) for number in shape)
     except (TypeError, ValueError):
-        raise ValueError(f"shape={shape!r} is not allowed: rows and columns") from None
+        raise ValueError(f"shape must be two numbers, rows and columns, got {shape!r}") from None
     if rows < 2 or columns < 3:
-        raise ValueError(f"shape={shape!r} is not allowed: at least 2 rows and 3 columns")
+        raise ValueError(f"shape must be at least 2 rows and 3 columns, got {shape!r}")
     cliff = Cliff(rows, columns, bool(is_slippery))
     actions = ("up", "right", "down", "left")
     return World("CliffWalking", cliff, reset, step, rows * columns, actions, text, picture)
 
 
-# Behind `gymnasium.make("rlbook/CliffWalking-v0", …)` and `gymnasium.make_vec`.
+# The entry points of `gymnasium.make("rlbook/CliffWalking-v0", …)` and `gymnasium.make_vec`.
 make_env, make_vector_env = makers(cliff_walking)
 
 
 def text(cliff: Cliff, state: int) -> str:
-    """The map in letters, the walker's cell in brackets."""
+    """Return the map as text, with the walker's cell in brackets."""
     rows = ["." * cliff.columns] * (cliff.rows - 1) + ["S" + "C" * (cliff.columns - 2) + "G"]
     lines = []
     for row, letters in enumerate(rows):
@@ -105,7 +105,7 @@ SEA, DEEP_SEA, FOAM = (70, 128, 160), (52, 104, 138), (214, 230, 236)
 
 
 def picture(cliff: Cliff, state: int, tile_size: int = 48) -> NDArray[np.uint8]:
-    """The cliff from above: uint8 (rows * tile_size, columns * tile_size, 3)."""
+    """Return a picture of the map from above, uint8 (rows * tile_size, columns * tile_size, 3)."""
     rows, columns = cliff.rows, cliff.columns
     scene = Scene(columns, rows, tile_size, GRASS)
     for cell in range(rows * columns):

@@ -1,9 +1,9 @@
-"""Compiling rules with Numba, and keeping what was compiled until a rule changes.
+"""Compilation of rules with Numba, with a cache on disk that notices when a rule changes.
 
-Numba can keep machine code on disk, but looks only at the one file that holds the compiled
-function. A training loop calls rules from other files, so it would go on with old rules after you
-have edited them. `compile` therefore files the machine code under a hash of every source file that
-the function draws on: edit a rule, and the next run sees the new one.
+Numba can cache machine code on disk, but it checks for changes only in the file that defines the
+compiled function. A training loop calls rules from other files, so it would go on using the old
+rules after an edit. `compile` therefore stores the machine code under a hash of every source file
+that the function depends on, so that the next run after an edit compiles the new rule.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def rule(function: F) -> F:
-    """Mark a function that compiled code may call; from Python it stays the function it is.
+    """Mark a function as a rule, which compiled code may call.
 
-    Compiled code takes it in line, so that a loop over rows may do several of them at once.
+    Called from Python, a rule remains an ordinary function. Compiled code inlines it, so that a
+    loop over rows can process several rows at once.
 
     >>> @rule
     ... def double(x):
@@ -42,8 +43,8 @@ def rule(function: F) -> F:
     return register_jitable(forceinline=True)(function)  # type: ignore[no-any-return]
 
 
-# Numba knows a rule as an object. One that was typed into a notebook and has travelled to a worker
-# is another object there, with the same mark.
+# Numba identifies a rule by its function object. A rule from a notebook that was sent to a worker
+# is a new object there, which carries the mark but is not registered with Numba yet.
 _known_rules: weakref.WeakSet[Callable[..., Any]] = weakref.WeakSet()
 
 
@@ -56,20 +57,22 @@ def _make_known(function: Callable[..., Any]) -> None:
 def compile(function: Callable[..., Any], *others: Callable[..., Any]) -> Callable[..., Any]:
     """Compile `function`, and the rules that it calls, to machine code.
 
-    Args:
-        others: functions with which it shares arguments of a class of their own, as a world's rules
-            do its parameters. Machine code is filed with the classes that it was made for, so it
-            must not be found by those who cannot import them.
+    The machine code is cached below `RLBOOK_CACHE_DIR` (by default in the user's cache directory,
+    usually `~/.cache/rlbook`), under a hash of the sources. It is kept only in memory if there is
+    no source file, as for a rule defined in a notebook cell, or if the directory can't be written.
 
-    The machine code is kept below `RLBOOK_CACHE_DIR` (by default in your cache directory, usually
-    `~/.cache/rlbook`), under a hash of the sources. Where there is no file to hash, as for a rule
-    typed into a notebook cell, or nowhere to write, it is kept in memory alone.
+    Args:
+        function: the function to compile.
+        others: functions whose sources are also part of the hash, because they share arguments of
+            a class that one of their modules defines, such as the parameters of a world. Cached
+            machine code refers to these classes, so a program in which they can't be imported must
+            not find it.
     """
     _make_known(function)
     stamped = _stamped_source(function, others)
     if stamped is None:
         return numba.njit(error_model="numpy")(function)  # type: ignore[no-any-return]
-    # Numba looks for its cache beside the file that a function says it came from.
+    # Numba puts its cache next to the file that the code object names.
     twin = FunctionType(
         function.__code__.replace(co_filename=str(stamped)),
         function.__globals__,
@@ -82,7 +85,7 @@ def compile(function: Callable[..., Any], *others: Callable[..., Any]) -> Callab
 
 
 def cache_directory() -> Path:
-    """Where machine code is kept between runs."""
+    """Return the directory in which machine code is cached between runs."""
     default = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "rlbook"
     return Path(os.environ.get("RLBOOK_CACHE_DIR", default)) / "compiled"
 
@@ -90,7 +93,7 @@ def cache_directory() -> Path:
 def _stamped_source(
     function: Callable[..., Any], others: tuple[Callable[..., Any], ...]
 ) -> Path | None:
-    """A copy of the function's file, in a directory named by all the sources it draws on."""
+    """Return a copy of the function's file, in a directory named by the hash of all its sources."""
     digest = hashlib.sha256()
     try:
         parts = [part for each in (function, *others) for part in _ingredients(each)]
@@ -108,8 +111,8 @@ def _stamped_source(
 
 
 def _reachable(function: Callable[..., Any], seen: set[Any]) -> Iterator[Callable[..., Any]]:
-    """A function and everything it calls."""
-    function = getattr(function, "py_func", function)  # of a function that is compiled already
+    """Yield a function and every function that it calls, directly or indirectly."""
+    function = getattr(function, "py_func", function)  # the Python function behind a compiled one
     if function in seen:
         return
     seen.add(function)
@@ -120,9 +123,9 @@ def _reachable(function: Callable[..., Any], seen: set[Any]) -> Iterator[Callabl
 
 
 def _ingredients(function: Callable[..., Any]) -> Iterator[bytes]:
-    """The sources of a function and of everything it calls, and the constants that they name."""
+    """Yield the sources of a function and of all functions it calls, and their global constants."""
     for each in _reachable(function, set()):
-        yield each.__module__.encode()  # machine code imports the module that it was made from
+        yield each.__module__.encode()  # cached machine code imports the module of its source
         yield Path(inspect.getfile(each)).read_bytes()
         for value in _named(each):
             if isinstance(value, np.ndarray):
@@ -132,7 +135,7 @@ def _ingredients(function: Callable[..., Any]) -> Iterator[bytes]:
 
 
 def _named(function: Callable[..., Any]) -> Iterator[Any]:
-    """What the names in a function stand for, `module.name` among them."""
+    """Yield the values of the global names in a function, including those like `module.name`."""
     yield from (cell.cell_contents for cell in function.__closure__ or ())
     names = sorted(_names_in(function.__code__))
     for name in names:
@@ -144,7 +147,7 @@ def _named(function: Callable[..., Any]) -> Iterator[Any]:
 
 
 def _names_in(code: CodeType) -> set[str]:
-    """The global names and attributes in a function, and in the functions written inside it."""
+    """Return the global names and attributes in a function and in its nested functions."""
     inner = (constant for constant in code.co_consts if isinstance(constant, CodeType))
     return set(code.co_names).union(*map(_names_in, inner))
 

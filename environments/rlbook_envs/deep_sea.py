@@ -1,24 +1,25 @@
-"""DeepSea: a treasure that only one dive in two to the n finds.
+"""DeepSea: a treasure that random exploration finds in only one of 2ⁿ dives.
 
-    D . . . .      D  diver, who sinks one row with every step, to the left or to the right
-    . . . . .      T  treasure, for whoever swims to the right in the corner beside it
+    D . . . .      D  diver, who sinks one row in every step, to the left or to the right
+    . . . . .      T  treasure, for a diver who swims to the right in the last corner
     . . . . .
-    . . . . .      (size 5; the floor below the last row is where every dive ends)
+    . . . . .      (n = 5; every dive ends on the floor below the last row)
     . . . . . T
 
-A dive takes n steps. A step to the left is free, and beside the left wall leads straight down. One
-to the right costs 0.01 / n, and beside the right wall leads straight down, too. To be in the corner
-in time, every step must go to the right; the last one then finds the treasure and pays 1. The best
-dive is therefore worth 1 - 0.01 = 0.99, and one that never goes to the right 0. Whoever acts at
-random finds the treasure with probability 2 ** -n, and learns meanwhile that the right costs.
+A dive takes n steps. A step to the left has reward 0, and at the left wall it leads straight down.
+A step to the right has reward -0.01 / n, and at the right wall it leads straight down, too. Only a
+diver who goes to the right in every step reaches the corner in time, and finds the treasure, of
+reward 1, with the last step. The return of this best dive is 1 - 0.01 = 0.99, and that of a dive
+that never goes to the right is 0. A random diver finds the treasure with probability 2 ** -n, and
+until then learns only that going to the right has a cost.
 
-Which of the two actions leads to the right is drawn for each cell, once for all, so that nobody can
-find the treasure by always doing the same. The state is the number of the cell, row by row; the
-floor's cells come last.
+For each cell it is decided at random, once and for all, which of the two actions leads to the
+right. An agent that always takes the same action can therefore not find the treasure. The state is
+the number of the cell, counted row by row; the cells of the floor come last.
 
-This is the deep sea of Osband, Van Roy, Russo and Wen, "Deep exploration via randomized value
-functions", JMLR 20, 2019, section 4, with the rules of the deterministic one in bsuite (Osband and
-others, "Behaviour suite for reinforcement learning", ICLR 2020).
+This is the deep-sea environment of Osband, Van Roy, Russo and Wen, "Deep exploration via randomized
+value functions", JMLR 20, 2019, section 4, with the rules of the deterministic version in bsuite
+(Osband et al., "Behaviour suite for reinforcement learning", ICLR 2020).
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ COST, TREASURE = 0.01, 1.0
 
 
 class Sea(NamedTuple):
-    """What the rules read."""
+    """Parameters of the rules."""
 
     size: int
     rights: NDArray[np.int64]  # (num_states,), the action that leads to the right from each cell
@@ -45,7 +46,7 @@ class Sea(NamedTuple):
 
 @rule
 def step(sea: Sea, state: int, action: int, key: Any) -> tuple[int, float, bool]:
-    """One row down."""
+    """Sink by one row."""
     size = sea.size
     row, column = state // size, state % size
     reward = 0.0
@@ -62,41 +63,41 @@ def step(sea: Sea, state: int, action: int, key: Any) -> tuple[int, float, bool]
 
 @rule
 def reset(sea: Sea, key: Any) -> int:
-    """Dives begin in the upper left corner."""
+    """Begin a dive in the upper left corner."""
     return 0
 
 
 def deep_sea(size: int = 10, mapping_seed: int | None = 0) -> World:
-    """DeepSea.
+    """Return the rules of DeepSea.
 
     Args:
-        size: rows and columns, from 2 to 1,000.
-        mapping_seed: of the draw that says which action leads to the right in each cell; None for
-            action 1 everywhere.
+        size: number of rows and of columns, from 2 to 1,000.
+        mapping_seed: seed that decides which action leads to the right in each cell; if None, this
+            is action 1 everywhere.
 
     Raises:
         ValueError: an option is out of range.
     """
     if not isinstance(size, (int, np.integer)) or not 2 <= size <= MOST_ROWS:
-        raise ValueError(f"size={size!r} is not allowed: a whole number from 2 to {MOST_ROWS:,}")
+        raise ValueError(f"size must be a whole number from 2 to {MOST_ROWS:,}, got {size!r}")
     num_states = (size + 1) * size
     rights = np.ones(num_states, np.int64)
     if mapping_seed is not None:
         if not isinstance(mapping_seed, (int, np.integer)) or mapping_seed < 0:
-            allowed = "a whole number from 0, or None"
-            raise ValueError(f"mapping_seed={mapping_seed!r} is not allowed: {allowed}")
+            allowed = "a whole number of at least 0, or None"
+            raise ValueError(f"mapping_seed must be {allowed}, got {mapping_seed!r}")
         rights = np.random.default_rng(mapping_seed).integers(2, size=num_states)
     sea = Sea(int(size), rights)
     actions = ("one way", "the other way")
     return World("DeepSea", sea, reset, step, num_states, actions, text, picture)
 
 
-# Behind `gymnasium.make("rlbook/DeepSea-v0", …)` and `gymnasium.make_vec`.
+# The entry points of `gymnasium.make("rlbook/DeepSea-v0", …)` and `gymnasium.make_vec`.
 make_env, make_vector_env = makers(deep_sea)
 
 
 def text(sea: Sea, state: int) -> str:
-    """The sea in letters, the diver's cell in brackets; the last line is the floor."""
+    """Return the sea as text, with the diver's cell in brackets; the last line is the floor."""
     lines = []
     for row in range(sea.size + 1):
         letters = ("." if row < sea.size else "_") * sea.size
@@ -113,7 +114,7 @@ ROCK, DARK_ROCK, SAND = (74, 68, 72), (56, 52, 58), (206, 182, 132)
 
 
 def picture(sea: Sea, state: int, tile_size: int = 40) -> NDArray[np.uint8]:
-    """The sea from the side: uint8 ((size + 1) * tile_size, (size + 1) * tile_size, 3)."""
+    """Return a picture of the sea, uint8 ((size + 1) * tile_size, (size + 1) * tile_size, 3)."""
     size = sea.size
     scene = Scene(size + 1, size + 1, tile_size, ROCK)
     for row in range(size):
@@ -151,7 +152,7 @@ def _paint_chest(scene: Scene, x: float, y: float) -> None:
 
 def _paint_diver(scene: Scene, x: float, y: float) -> None:
     suit, skin, mask = (236, 118, 74), (240, 200, 168), (250, 232, 120)
-    for side in (-1, 1):  # legs and fins trail above, for the diver goes down head first
+    for side in (-1, 1):  # legs and fins are above, because the diver swims head first
         scene.line((x + 0.05 * side, y - 0.08), (x + 0.1 * side, y - 0.26), 0.09, suit)
         scene.line((x + 0.1 * side, y - 0.28), (x + 0.17 * side, y - 0.42), 0.1, (40, 46, 60))
         scene.line((x + 0.1 * side, y + 0.04), (x + 0.22 * side, y + 0.22), 0.07, suit)

@@ -1,4 +1,4 @@
-"""Small smooth pictures with NumPy alone: ellipses and polygons on a grid of tiles."""
+"""Anti-aliased drawings of ellipses and polygons on a grid of tiles, with NumPy alone."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ from numpy.typing import NDArray
 
 Colour = tuple[int, int, int]
 
-# Shapes are drawn this many times larger and averaged down, which smooths their edges.
+# Shapes are drawn this many times larger and then averaged, which smooths their edges.
 OVERSAMPLING = 3
 
 
 class Canvas:
-    """A grid of square tiles to draw on. Positions are (x, y) within a tile, from 0 to 1, y down.
+    """A grid of square tiles to draw on.
+
+    Positions are (x, y) within a tile, from 0 to 1; y points down.
 
     Args:
-        rows: tiles from top to bottom.
-        columns: tiles from left to right.
-        tile_size: pixels along the side of a tile.
+        rows: number of rows of tiles.
+        columns: number of columns of tiles.
+        tile_size: side length of a tile in pixels.
     """
 
     def __init__(self, rows: int, columns: int, tile_size: int) -> None:
@@ -53,8 +55,10 @@ class Canvas:
         colour: Colour,
         opacity: float = 1.0,
     ) -> None:
-        """Paint a polygon, clipped to its tile: a pixel is inside when a ray to the left leaves
-        through an odd number of edges."""
+        """Paint a polygon, clipped to its tile.
+
+        A pixel is inside if a horizontal ray from it crosses an odd number of edges.
+        """
         inside = np.zeros((self._side, self._side), np.bool_)
         for (x1, y1), (x2, y2) in zip(corners, [*corners[1:], corners[0]], strict=True):
             if y1 != y2:
@@ -63,7 +67,7 @@ class Canvas:
         self._blend(row, column, inside, colour, opacity)
 
     def pixels(self) -> NDArray[np.uint8]:
-        """The finished picture, uint8 (rows * tile_size, columns * tile_size, 3)."""
+        """Return the finished picture, uint8 (rows * tile_size, columns * tile_size, 3)."""
         height, width, _ = self._pixels.shape
         shape = (height // OVERSAMPLING, OVERSAMPLING, width // OVERSAMPLING, OVERSAMPLING, 3)
         return (self._pixels.reshape(shape).mean(axis=(1, 3)) + 0.5).astype(np.uint8)

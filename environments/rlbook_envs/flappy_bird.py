@@ -1,4 +1,4 @@
-"""Flappy Bird: flap, or fall, and fly through the gaps between the pipes.
+"""Flappy Bird: flap at the right times to fly through the gaps between the pipes.
 
         │   │           │   │
         └───┘           │   │      actions  0 wait   1 flap
@@ -8,38 +8,42 @@
         │   │           │   │
     ────┴───┴───────────┴───┴────
 
-A step is one frame, a thirtieth of a second. The bird keeps its place on a screen of 288 × 512
-pixels, and the pipes come towards it. A flap makes its speed 9 pixels a frame upwards, whatever it
-was. In a frame without a flap 1 is added downwards, up to 10. Heights are counted downwards from
-the top of the screen. The height of each gap is random.
+A step is one frame, a thirtieth of a second. The bird stays at the same horizontal position on a
+screen of 288 × 512 pixels, and the pipes move towards it. A flap sets the bird's speed to 9 pixels
+per frame upwards, whatever it was before. In a frame without a flap, the downward speed grows by 1
+pixel per frame, up to 10. Heights are measured downwards from the top of the screen. The height of
+each gap is random.
 
-Passing the middle of a pipe pays +1. Touching a pipe or the ground pays -1 and terminates the
-episode. All other frames pay 0; in particular, staying alive pays nothing. The score is the number
-of pipes passed: an episode's return, and one more if it was terminated. The top of the screen is
-open, but pipes have no upper end: a bird above the screen flies into the next one. More than two
-bird's heights above the screen a flap does nothing.
+Passing the middle of a pipe has reward +1. Touching a pipe or the ground has reward -1 and
+terminates the episode. All other frames have reward 0, so there is no reward for staying alive. The
+score is the number of pipes passed, which is the return of the episode, plus 1 if it terminated.
+The top of the screen is open, but the pipes extend above it without end, so a bird above the screen
+flies into the next one. A flap has no effect if the bird is more than twice its own height above
+the screen.
 
-There is a way through the hardest courses too, and who finds it plays for ever. So the registered
-environments have a time limit, 10,000 frames, in which 277 pipes can be passed: it truncates the
-episode, and says nothing against the state that it stops in.
+Even the hardest courses can be passed, so a perfect player could go on forever. The registered
+environments therefore have a time limit of 10,000 frames, in which 277 pipes can be passed. The
+time limit truncates the episode: it does not mean that the last state was a bad one.
 
-Two ways to see the world, `observation=`:
+There are two kinds of observations, `observation=`:
 
-    "features"  8 numbers, float32: the height of the bird's middle; its speed; how far the next
-                pipe is, and the upper and the lower end of its gap; the same three for the pipe
-                after. Heights are -1 at the top of the screen and +1 at the ground. The speed is in
-                tens of pixels a frame. Distances are from the bird's beak to the pipe's left edge,
-                1 from one pipe to another, below 0 while the bird is inside. The next pipe is the
-                first that the bird has not left behind. Gaps further on do not depend on any of
-                this, so that it is Markov.
-    "pixels"    84 × 84 uint8, the screen in grey: 0 the sky, 100 pipes, 170 the ground, 255 the
-                bird. Each shows 4 × 5 pixels of the screen, from 48 to the left of it and 6 above.
-                One in which an edge lies has its share of both shades, so that heights are exact.
-                A single picture does not tell the speed: it is not Markov. Stack some of them, or
-                remember. A bird well above the screen is not seen.
+    "features"  8 numbers, float32: the height of the bird's middle; its speed; the distance of the
+                next pipe, and the upper and the lower end of its gap; the same three numbers for
+                the pipe after that. Heights are -1 at the top of the screen and +1 at the ground.
+                The speed is in units of 10 pixels per frame. Distances are measured from the bird's
+                beak to the left edge of the pipe, in units of the distance between two pipes, and
+                are negative while the bird is between the edges of the pipe. The next pipe is the
+                first one that the bird has not left behind. Later gaps do not depend on these
+                numbers, so the observation is Markov.
+    "pixels"    84 × 84 uint8, the screen in grey: 0 for the sky, 100 for pipes, 170 for the ground
+                and 255 for the bird. Each pixel shows 4 × 5 pixels of the screen; the picture
+                begins 48 pixels to the left of the screen and 6 above it. A pixel on an edge is a
+                weighted mean of both shades, so that heights are exact. A single picture does not
+                show the speed, so it is not Markov: stack several of them, or use an agent with
+                memory. A bird far above the screen is not visible.
 
-The game is Dong Nguyen's, of 2013. The constants are those of its best known clone, FlapPyBird, and
-of two packages for reinforcement learning that had theirs from there; they differ in what follows.
+Dong Nguyen published the game in 2013. The constants are those of its best known clone, FlapPyBird.
+Two packages for reinforcement learning also took theirs from there; they differ as follows.
 
                                    here         FlapPyBird   PLE           flappy-bird-gymnasium
     upper end of a gap (px)        80 to 221    80 to 221    25 to 192     100, 110, … 170
@@ -52,23 +56,24 @@ of two packages for reinforcement learning that had theirs from there; they diff
     a pipe passed; death           +1; -1       a point      +1; -5        +1; -1
     staying alive, a frame         0            nothing      0             0.1
 
-All of them have the screen of 288 × 512 with the ground at 0.79 of its height, the bird of 34 × 24
-at 57 pixels from the left, pipes 52 wide with gaps of 100 that move 4 pixels a frame, gravity 1,
-and 10 as the greatest speed of a fall. FlapPyBird is Sourabh Verma's of 2014 to 2021; since June
-2023 its gaps are 120 and its pipes move by 5. PLE is the PyGame Learning Environment (Tasfi, 2016),
-which gym_ple wraps. flappy-bird-gymnasium is version 0.4.0 (Nogueira, Kubovčík). In all three a new
-pipe comes when another leaves the screen, hence the uneven distances.
+All of them have a screen of 288 × 512 pixels with the ground at 0.79 of its height, a bird of
+34 × 24 pixels at 57 pixels from the left, pipes 52 pixels wide with gaps of 100 pixels that move 4
+pixels per frame, gravity 1 and a greatest falling speed of 10. FlapPyBird is Sourabh Verma's
+version of 2014 to 2021; since June 2023 its gaps are 120 pixels and its pipes move 5 pixels per
+frame. PLE is the PyGame Learning Environment (Tasfi, 2016), which gym_ple wraps.
+flappy-bird-gymnasium is version 0.4.0 (Nogueira, Kubovčík). In all three, a new pipe appears when
+another leaves the screen, which is why the distances vary.
 
-A player who flaps as a fair coin falls rises above the screen and flies into the first pipe. One
-of a single rule passes a hundred pipes on average, `scripted_action`:
+A player who flaps with probability 1/2 rises above the screen and flies into the first pipe. A
+player with the single rule of `scripted_action` passes a hundred pipes on average:
 
     >>> import gymnasium
     >>> env = gymnasium.make("rlbook/FlappyBird-v0")
     >>> features, _ = env.reset(seed=1)
-    >>> score, over = 0, False
-    >>> while not over:
+    >>> score, ended = 0, False
+    >>> while not ended:
     ...     features, reward, terminated, truncated, _ = env.step(scripted_action(features))
-    ...     score, over = score + int(reward == 1), terminated or truncated
+    ...     score, ended = score + int(reward == 1), terminated or truncated
     >>> score
     100
 """
@@ -90,45 +95,45 @@ from rlbook_envs.world import World, makers
 
 WAIT, FLAP = 0, 1
 
-# In pixels, and pixels a frame. Boxes are told by their left and upper edges.
-WIDTH, HEIGHT = 288, 512  # of the screen
+# In pixels, and pixels per frame. The position of a box is that of its left and upper edges.
+WIDTH, HEIGHT = 288, 512  # size of the screen
 GROUND = 404  # 0.79 of the height
 BIRD_X, BIRD_WIDTH, BIRD_HEIGHT = 57, 34, 24
 PIPE_WIDTH, PIPE_DISTANCE, PIPE_SPEED = 52, 144, 4
 GRAVITY, FLAP_SPEED, GREATEST_SPEED = 1, -9, 10
-CEILING = -2 * BIRD_HEIGHT  # no flap from here up
-# 0.2 and 0.8 of the ground's height: the upper end of the highest gap, the lower of the lowest.
+CEILING = -2 * BIRD_HEIGHT  # a flap has no effect from here upwards
+# The upper end of the highest gap and the lower end of the lowest: 0.2 and 0.8 of GROUND.
 HIGHEST_GAP, LOWEST_GAP = 80, 322
 
 
 class Game(NamedTuple):
-    """What the rules read."""
+    """Parameters of the rules."""
 
-    pipe_gap: int  # px, the height of the gaps
+    pipe_gap: int  # px, height of the gaps
 
 
 class State(NamedTuple):
-    """The bird, the three pipes that are or will soon be on the screen, and the score."""
+    """The bird, the next three pipes, and the score."""
 
-    y: int  # px, of the bird's upper edge
+    y: int  # px, upper edge of the bird
     speed: int  # px/frame, downwards
-    pipe: int  # px, the first pipe's left edge; the others follow in the same distances
-    gap: int  # px, the upper end of the first pipe's gap
+    pipe: int  # px, left edge of the first pipe; the others follow at equal distances
+    gap: int  # px, upper end of the gap of the first pipe
     second_gap: int
     third_gap: int
-    score: int  # pipes passed
+    score: int  # number of pipes passed
 
 
 @rule
 def step(game: Game, state: State, action: int, key: Any) -> tuple[State, float, bool]:
-    """One frame."""
+    """Advance by one frame."""
     y, speed, pipe, gap, second_gap, third_gap, score = state
     flaps = (action == FLAP) & (y > CEILING)
     speed = FLAP_SPEED if flaps else min(speed + GRAVITY, GREATEST_SPEED)
     y = min(y + speed, GROUND - BIRD_HEIGHT)
 
     pipe -= PIPE_SPEED
-    if pipe <= -PIPE_WIDTH:  # it has left the screen
+    if pipe <= -PIPE_WIDTH:  # the first pipe has left the screen
         pipe += PIPE_DISTANCE
         gap, second_gap, third_gap = second_gap, third_gap, random_gap(game, key)
 
@@ -142,7 +147,7 @@ def step(game: Game, state: State, action: int, key: Any) -> tuple[State, float,
 
 @rule
 def touches(game: Game, state: State) -> bool:
-    """Whether the bird touches the ground, or the first pipe. The others are not there yet."""
+    """Return whether the bird touches the ground or the first pipe; the others are too far away."""
     top, bottom = state.y, state.y + BIRD_HEIGHT
     inside = (state.pipe < BIRD_X + BIRD_WIDTH) & (state.pipe + PIPE_WIDTH > BIRD_X)
     return (bottom >= GROUND) | (
@@ -152,7 +157,7 @@ def touches(game: Game, state: State) -> bool:
 
 @rule
 def reset(game: Game, key: Any) -> State:
-    """The bird in mid-air as if it had just flapped, the first pipe about to appear."""
+    """Begin an episode in mid-air after a flap, with the first pipe about to appear."""
     return State(
         (HEIGHT - BIRD_HEIGHT) // 2,
         FLAP_SPEED,
@@ -166,16 +171,16 @@ def reset(game: Game, key: Any) -> State:
 
 @rule
 def random_gap(game: Game, key: Any) -> int:
-    """The upper end of a gap, each whole number between the limits equally likely."""
+    """Return the upper end of a gap, uniformly distributed between the limits."""
     return HIGHEST_GAP + int(uniform(key) * (LOWEST_GAP - HIGHEST_GAP - game.pipe_gap))
 
 
-HALF = GROUND / 2  # a height of 1, in pixels
+HALF = GROUND / 2  # pixels per unit of height
 
 
 @rule
 def observe_features(game: Game, state: State, out: NDArray[np.float32]) -> None:
-    """The bird, the next pipe and the one after, in numbers of about 1."""
+    """Write the bird, the next pipe and the one after it, scaled to numbers of about 1."""
     behind = state.pipe + PIPE_WIDTH <= BIRD_X
     pipe = state.pipe + PIPE_DISTANCE * behind
     gap = state.second_gap if behind else state.gap
@@ -190,15 +195,15 @@ def observe_features(game: Game, state: State, out: NDArray[np.float32]) -> None
     out[7] = (later_gap + game.pipe_gap) / HALF - 1
 
 
-SIDE = 84  # of the small picture, in its pixels
-ACROSS, DOWN = 4, 5  # pixels of the screen in one of them
-LEFT, TOP = -48, -6  # where it begins, so that the edges of pipes and ground fall between pixels
+SIDE = 84  # side length of the small picture, in its pixels
+ACROSS, DOWN = 4, 5  # size of one of its pixels, in pixels of the screen
+LEFT, TOP = -48, -6  # its corner, chosen so that the edges of pipes and ground lie between pixels
 SKY, PIPE, SOIL, BIRD = 0, 100, 170, 255
 
 
 @rule
 def observe_pixels(game: Game, state: State, out: NDArray[np.uint8]) -> None:
-    """A screen of 84 × 84, one row after the other."""
+    """Write the screen as a picture of 84 × 84 pixels, row by row."""
     horizon = (GROUND - TOP) // DOWN
     fill(out, 0, horizon * SIDE, SKY)
     fill(out, horizon * SIDE, SIDE * SIDE, SOIL)
@@ -225,21 +230,21 @@ def observe_pixels(game: Game, state: State, out: NDArray[np.uint8]) -> None:
 
 @rule
 def covered(top: int, low: int, high: int) -> int:
-    """How much of a pixel that begins at `top` lies between two heights: 0 to DOWN."""
+    """Return how much of a pixel that begins at `top` lies between two heights, 0 to DOWN."""
     return max(min(high, top + DOWN) - max(low, top), 0)
 
 
 @rule
 def fill(out: NDArray[np.uint8], start: int, end: int, shade: int) -> None:
-    """One colour, from one pixel to another."""
+    """Fill the pixels from `start` to `end` with one shade."""
     part = out[start:end]
-    for pixel in range(len(part)):  # from 0, which compiles to one call that fills memory
+    for pixel in range(len(part)):  # counted from 0, so that it compiles to a call of memset
         part[pixel] = shade
 
 
 @rule
 def load(states: NDArray[np.int64], row: int) -> State:
-    """The state of one row, from (7, rows)."""
+    """Return the state of one row of (7, rows)."""
     return State(
         states[0, row], states[1, row], states[2, row], states[3, row],
         states[4, row], states[5, row], states[6, row],
@@ -248,33 +253,32 @@ def load(states: NDArray[np.int64], row: int) -> State:
 
 @rule
 def store(states: NDArray[np.int64], row: int, state: State) -> None:
-    """Put the state of one row into (7, rows)."""
+    """Write the state of one row into (7, rows)."""
     y, speed, pipe, gap, second_gap, third_gap, score = state
     states[0, row], states[1, row], states[2, row], states[3, row] = y, speed, pipe, gap
     states[4, row], states[5, row], states[6, row] = second_gap, third_gap, score
 
 
 def flappy_bird(observation: str = "features", pipe_gap: int = 100) -> World:
-    """Flappy Bird.
+    """Return the rules of Flappy Bird.
 
     Args:
-        observation: `"features"` or `"pixels"`; see the top of this module.
-        pipe_gap: height of the gaps in pixels, 60 to 200. The published games have 100.
+        observation: `"features"` or `"pixels"`; see the module docstring.
+        pipe_gap: height of the gaps in pixels, 60 to 200; 100 in the published games.
 
     Raises:
         ValueError: an argument is out of range.
     """
     whole = isinstance(pipe_gap, int | np.integer) and not isinstance(pipe_gap, bool)
     if not whole or not 60 <= pipe_gap <= 200:
-        raise ValueError(f"pipe_gap={pipe_gap!r} is not allowed: a whole number from 60 to 200")
+        raise ValueError(f"pipe_gap must be a whole number from 60 to 200, got {pipe_gap!r}")
     views: dict[str, tuple[Any, gymnasium.Space[Any]]] = {
         "features": (observe_features, gymnasium.spaces.Box(-2, 2.5, (8,), np.float32)),
         "pixels": (observe_pixels, gymnasium.spaces.Box(0, 255, (SIDE, SIDE), np.uint8)),
     }
     if observation not in views:
-        raise ValueError(
-            f"observation={observation!r} is not allowed: {', '.join(map(repr, views))}"
-        )
+        names = ", ".join(map(repr, views))
+        raise ValueError(f"observation must be one of {names}, got {observation!r}")
     observe, space = views[observation]
     return World(
         name="FlappyBird",
@@ -294,15 +298,17 @@ def flappy_bird(observation: str = "features", pipe_gap: int = 100) -> World:
     )
 
 
-# Behind `gymnasium.make("rlbook/FlappyBird-v0", …)` and `gymnasium.make_vec`.
+# The entry points of `gymnasium.make("rlbook/FlappyBird-v0", …)` and `gymnasium.make_vec`.
 make_env, make_vector_env = makers(flappy_bird)
 
 
 def scripted_action(features: NDArray[np.float32]) -> NDArray[np.int64]:
-    """A player of one rule: flap if the bird would else sink below the next gap's lower end.
+    """Return the action of a scripted player.
+
+    The player flaps if the bird would otherwise sink below the lower end of the next gap.
 
     Args:
-        features: (…, 8), one observation or a batch of them.
+        features: (…, 8), one observation or a batch of observations.
 
     Returns:
         (…) int64, the actions.
@@ -310,12 +316,12 @@ def scripted_action(features: NDArray[np.float32]) -> NDArray[np.int64]:
     middle, speed, lower_end = features[..., 0], features[..., 1], features[..., 4]
     fall = np.minimum(GREATEST_SPEED * speed + GRAVITY, GREATEST_SPEED)
     underside = middle + (BIRD_HEIGHT // 2 + fall) / HALF
-    half_a_pixel = 0.5 / HALF  # single precision is not exact
+    half_a_pixel = 0.5 / HALF  # because single precision is not exact
     return np.where(underside > lower_end + half_a_pixel, FLAP, WAIT)
 
 
 def text(game: Game, state: NDArray[np.int64]) -> str:
-    """The screen in characters, 8 pixels wide and 16 high; a bird that has touched is an x."""
+    """Return the screen as text; a character shows 8 × 16 pixels, and x is a bird that crashed."""
     bird = State(*state.tolist())
     columns, rows = WIDTH // 8, GROUND // 16
     lines = [[" "] * columns for _ in range(rows)]
@@ -343,7 +349,7 @@ YELLOW, CREAM, ORANGE, GOLD = (250, 204, 62), (255, 240, 190), (240, 118, 58), (
 
 
 def picture(game: Game, state: NDArray[np.int64], unit: int = 1) -> NDArray[np.uint8]:
-    """The screen, a pixel of the game in `unit` pixels: uint8 (512 * unit, 288 * unit, 3)."""
+    """Return a picture of the screen, uint8 (512 * unit, 288 * unit, 3)."""
     now = State(*state.tolist())
     scene = Scene(WIDTH, HEIGHT, unit, AIR)
     _paint_landscape(scene)
@@ -356,7 +362,7 @@ def picture(game: Game, state: NDArray[np.int64], unit: int = 1) -> NDArray[np.u
 
 
 def _paint_landscape(scene: Scene) -> None:
-    """What does not move: haze, clouds and hills."""
+    """Paint the background, which does not move: haze, clouds and hills."""
     for i in range(8):
         scene.box((0, 220 + 22 * i), (WIDTH, GROUND), HAZE, opacity=0.16)
     for x, y, size in ((52, 112, 1.0), (226, 178, 1.25), (138, 268, 0.8)):
@@ -376,7 +382,7 @@ def _paint_pipe(scene: Scene, left: int, upper: int, lower: int) -> None:
 
 
 def _paint_tube(scene: Scene, low: Point, high: Point, radius: int) -> None:
-    """One piece of a pipe, round as the light on it tells."""
+    """Paint one piece of a pipe, with highlights that make it look round."""
     (left, top), (right, bottom) = low, high
     scene.box(low, high, STEM, radius)
     scene.box((left + 2, top + 2), (right - 2, bottom - 2), LEAF, max(radius - 2, 0))
@@ -386,7 +392,7 @@ def _paint_tube(scene: Scene, low: Point, high: Point, radius: int) -> None:
 
 
 def _paint_ground(scene: Scene, pipe: int) -> None:
-    """Sand under grass, whose stripes move with the pipes."""
+    """Paint the ground: sand and grass, whose stripes move with the pipes."""
     scene.box((0, GROUND), (WIDTH, HEIGHT), SAND)
     scene.box((0, GROUND), (WIDTH, GROUND + 16), GRASS)
     for x in range(pipe % 24 - 48, WIDTH + 24, 24):
@@ -397,7 +403,7 @@ def _paint_ground(scene: Scene, pipe: int) -> None:
 
 
 def _paint_bird(scene: Scene, y: int, speed: int, alive: bool) -> None:
-    """Looks up while it rises, and down when it falls fast."""
+    """Paint the bird, which looks up while it rises and down when it falls fast."""
     tilt = math.radians(min(max(8 * (speed - 3), -22), 60))
     middle_x, middle_y = BIRD_X + BIRD_WIDTH / 2, y + BIRD_HEIGHT / 2
 
@@ -411,7 +417,7 @@ def _paint_bird(scene: Scene, y: int, speed: int, alive: bool) -> None:
         scene.line(at(*start), at(*end), thickness + 3, INK)
         scene.line(at(*start), at(*end), thickness, colour)
 
-    stroke((-14, -2), (-17, -4), 4, GOLD)  # its tail
+    stroke((-14, -2), (-17, -4), 4, GOLD)  # the tail
     stroke((-4, 0), (4, 0), 22, YELLOW)
     scene.line(at(-3, 6), at(5, 6), 9, CREAM)
     stroke((12, 3), (17, 3.5), 4.5, ORANGE)

@@ -1,17 +1,18 @@
-"""FrozenLake: cross the ice to the fish, slip, and mind the holes.
+"""FrozenLake: cross slippery ice to the fish without falling into a hole.
 
     S F F F      S  start          actions  0 left   1 down
     F H F H      F  frozen                  2 right  3 up
     F F F H      H  hole
     H F F G      G  goal
 
-The player stands on one tile and chooses a direction. On slippery ice it moves that way with
-probability 1/3, and with 1/3 each it slides off at a right angle to it. At the border it stays
-where it is. Reaching the goal pays 1 and ends the episode; falling into a hole pays nothing and
-ends it too. The state is the number of the tile, counted row by row.
+The player stands on a tile and chooses a direction. On slippery ice, the player moves in that
+direction with probability 1/3, and in either direction at a right angle to it with probability 1/3
+each. A player who would leave the map stays in place. Reaching the goal has reward 1 and terminates
+the episode; falling into a hole has reward 0 and terminates it, too. The state is the number of the
+tile, counted row by row.
 
-The rules and the order of their outcomes are those of Gymnasium's `FrozenLake-v1`, and so is the
-transition table, entry for entry. Edit `step` and see what changes.
+The rules, the order of outcomes and every entry of the transition table are those of Gymnasium's
+`FrozenLake-v1`. Edit `step` and see what changes.
 """
 
 from __future__ import annotations
@@ -46,39 +47,41 @@ MAPS = {
 
 
 class Lake(NamedTuple):
-    """What the rules read: the map, the chances of slipping, what each kind of tile pays."""
+    """Parameters of the rules: the map, the probabilities of slipping, and the rewards."""
 
     tiles: NDArray[np.uint8]  # (rows, columns), of START, FROZEN, HOLE and GOAL
     start: tuple[float, ...]  # probability that an episode starts on each START tile
     slippery: bool
-    veer: tuple[float, float, float]  # chances of action - 1, action, action + 1 when slippery
+    veer: tuple[
+        float, float, float
+    ]  # probabilities of action - 1, action, action + 1 on slippery ice
     rewards: NDArray[np.float64]  # (4,), for entering START, FROZEN, HOLE, GOAL
 
 
 @rule
 def step(lake: Lake, state: int, action: int, key: Any) -> tuple[int, float, bool]:
-    """One move on the ice."""
+    """Take one step on the ice."""
     rows, columns = lake.tiles.shape
     row, column = state // columns, state % columns
-    over = lake.tiles[row, column] >= HOLE
+    ended = lake.tiles[row, column] >= HOLE
 
     direction = action
-    if lake.slippery and not over:
+    if lake.slippery and not ended:
         direction = (action + choice(key, lake.veer) - 1) % 4
-    # Sums of comparisons rather than four branches, which a processor would mostly guess wrong.
+    # Sums of comparisons rather than four branches, most of which the processor would mispredict.
     row = min(max(row + (direction == DOWN) - (direction == UP), 0), rows - 1)
     column = min(max(column + (direction == RIGHT) - (direction == LEFT), 0), columns - 1)
     tile = lake.tiles[row, column]
     reward = lake.rewards[tile]
 
-    if over:  # nothing moves any more
+    if ended:  # the episode has ended, so nothing changes
         return state, 0.0, True
     return row * columns + column, reward, tile >= HOLE
 
 
 @rule
 def reset(lake: Lake, key: Any) -> int:
-    """Episodes begin on a start tile."""
+    """Begin an episode on a start tile."""
     which = choice(key, lake.start) if len(lake.start) > 1 else 0
     for state in range(lake.tiles.size):
         if lake.tiles.flat[state] == START:
@@ -89,41 +92,46 @@ def reset(lake: Lake, key: Any) -> int:
 
 
 def random_map(size: int = 8, frozen: float = 0.8, seed: int = 0) -> tuple[str, ...]:
-    """A map on which the goal can be reached from the start, in the opposite corner.
+    """Return a random map on which the goal can be reached from the start.
+
+    The start and the goal are in opposite corners.
 
     Args:
-        size: tiles along a side, 2 to 100.
-        frozen: the probability that a tile is frozen, and no hole.
-        seed: of the map; the same seed gives the same map.
+        size: number of tiles along a side, 2 to 100.
+        frozen: the probability that a tile is frozen rather than a hole.
+        seed: seed of the map; the same seed gives the same map.
 
     Raises:
-        ValueError: an argument is out of range, or so few tiles are frozen that no map was found.
+        ValueError: an argument is out of range, or `frozen` is so small that none of 1,000 maps had
+            a way from the start to the goal.
 
     >>> random_map(4, seed=1)
     ('SHFH', 'FFHF', 'FFFF', 'FFFG')
     """
     if not 2 <= size <= 100:
-        raise ValueError(f"size={size!r} is not allowed: from 2 to 100")
+        raise ValueError(f"size must be a number from 2 to 100, got {size!r}")
     if not 0 < frozen <= 1:
-        raise ValueError(f"frozen={frozen!r} is not allowed: above 0, up to 1")
+        raise ValueError(f"frozen must be a number above 0 and up to 1, got {frozen!r}")
     rng = np.random.default_rng(seed)
     for _ in range(1000):
         tiles = np.where(rng.random((size, size)) < frozen, FROZEN, HOLE)
         tiles[0, 0], tiles[-1, -1] = START, GOAL
         if _has_a_way(tiles):
             return tuple("".join(TILES[tile] for tile in row) for row in tiles)
-    raise ValueError(f"frozen={frozen!r} is not allowed here: a thousand maps had no way across")
+    raise ValueError(
+        f"frozen must be larger, got {frozen!r}: none of 1,000 maps had a way to the goal"
+    )
 
 
 def _has_a_way(tiles: NDArray[np.int64]) -> bool:
-    """Whether one can walk from the first tile to the last."""
+    """Return whether there is a way from the first tile to the last."""
     reached = np.zeros(tiles.shape, np.bool_)
     reached[0, 0], before = True, 0
     while before < reached.sum():
         before = int(reached.sum())
         padded = np.pad(reached, 1)
-        beside = padded[:-2, 1:-1] | padded[2:, 1:-1] | padded[1:-1, :-2] | padded[1:-1, 2:]
-        reached |= beside & (tiles != HOLE)
+        neighbours = padded[:-2, 1:-1] | padded[2:, 1:-1] | padded[1:-1, :-2] | padded[1:-1, 2:]
+        reached |= neighbours & (tiles != HOLE)
     return bool(reached[-1, -1])
 
 
@@ -134,25 +142,25 @@ def frozen_lake(
     success_rate: float = 1 / 3,
     reward_schedule: tuple[float, float, float] = (1, 0, 0),
 ) -> World:
-    """FrozenLake with the options of Gymnasium's `FrozenLake-v1`.
+    """Return the rules of FrozenLake, with the options of Gymnasium's `FrozenLake-v1`.
 
     Args:
         map_name: `"4x4"` or `"8x8"`.
-        desc: a map of one's own, one string a row, of the letters S, F, H and G; or one that
-            `random_map` made.
-        is_slippery: whether the player can slide off to the side.
+        desc: a custom map, which replaces `map_name`: one string of the letters S, F, H and G per
+            row, as `random_map` returns it.
+        is_slippery: whether the player can slide to the side.
         success_rate: the probability of moving as intended on slippery ice.
         reward_schedule: the rewards for reaching the goal, a hole, and any other tile.
 
     Raises:
-        ValueError: a map that cannot be played, or a probability outside [0, 1].
+        ValueError: the map is not valid, or an option is out of range.
     """
     tiles = _read_map(map_name, desc)
     if not 0 <= success_rate <= 1:
-        raise ValueError(f"success_rate={success_rate} is not allowed: from 0 to 1")
+        raise ValueError(f"success_rate must be a number from 0 to 1, got {success_rate}")
     if len(reward_schedule) != 3:
         raise ValueError(
-            f"reward_schedule={reward_schedule} is not allowed: three numbers, goal, hole, frozen"
+            f"reward_schedule must be three numbers (goal, hole, frozen), got {reward_schedule}"
         )
     goal, hole, frozen = map(float, reward_schedule)
     aside = (1 - success_rate) / 2
@@ -168,28 +176,29 @@ def frozen_lake(
     return World("FrozenLake", lake, reset, step, tiles.size, actions, text, picture)
 
 
-# Behind `gymnasium.make("rlbook/FrozenLake-v0", …)` and `gymnasium.make_vec`.
+# The entry points of `gymnasium.make("rlbook/FrozenLake-v0", …)` and `gymnasium.make_vec`.
 make_env, make_vector_env = makers(frozen_lake)
 
 
 def _read_map(map_name: str, desc: Sequence[str] | None) -> NDArray[np.uint8]:
     if desc is None:
         if map_name not in MAPS:
-            raise ValueError(f"map_name={map_name!r} is not allowed: {', '.join(map(repr, MAPS))}")
+            names = ", ".join(map(repr, MAPS))
+            raise ValueError(f"map_name must be one of {names}, got {map_name!r}")
         desc = MAPS[map_name]
     rows = [str(row) for row in desc]
     if not rows or len({len(row) for row in rows}) != 1 or not rows[0]:
-        raise ValueError(f"desc={rows} is not allowed: at least one row, all of one length")
+        raise ValueError(f"desc must have at least one row, and rows of one length, got {rows}")
     strangers = set("".join(rows)) - set(TILES)
     if strangers:
-        raise ValueError(f"desc has {sorted(strangers)}: only S, F, H and G are allowed")
+        raise ValueError(f"desc must consist of the letters S, F, H and G, got {sorted(strangers)}")
     if "S" not in "".join(rows):
-        raise ValueError(f"desc={rows} has no start: at least one S is needed")
+        raise ValueError(f"desc must have a start, the letter S, got {rows}")
     return np.array([[TILES.index(letter) for letter in row] for row in rows], np.uint8)
 
 
 def text(lake: Lake, state: int) -> str:
-    """The map in letters, the player's tile in brackets."""
+    """Return the map as text, with the player's tile in brackets."""
     columns = lake.tiles.shape[1]
     lines = []
     for row, tiles in enumerate(lake.tiles):
@@ -203,7 +212,7 @@ def text(lake: Lake, state: int) -> str:
 
 
 def picture(lake: Lake, state: int, tile_size: int = 64) -> NDArray[np.uint8]:
-    """The lake from above: uint8 (rows * tile_size, columns * tile_size, 3)."""
+    """Return a picture of the lake from above, uint8 (rows * tile_size, columns * tile_size, 3)."""
     rows, columns = lake.tiles.shape
     painters = {HOLE: _paint_hole, GOAL: _paint_fish, START: _paint_start}
     canvas = drawing.Canvas(rows, columns, tile_size)
@@ -228,7 +237,7 @@ def _paint_ice(canvas: drawing.Canvas, row: int, column: int) -> None:
         [(seam, seam), (1 - seam, seam), (1 - seam, 1 - seam), (seam, 1 - seam)],
         (226, 240, 247),
     )
-    # Two glints, in a place of their own on every tile.
+    # Two glints, in a different place on neighbouring tiles.
     shift = ((7 * row + 3 * column) % 5) / 12
     for x, y, length in ((0.12 + shift, 0.3, 0.3), (0.3 + shift, 0.62, 0.2)):
         glint = [(x, y), (x + length, y - length), (x + length + 0.04, y - length), (x + 0.04, y)]

@@ -1,8 +1,8 @@
 """The picture gallery of the worlds: `python -m rlbook_envs.gallery`.
 
-Plays each world for a while, with a player as simple as it can be, keeps a picture (and, of those
-that move, a short film) in `environments/images/`, and writes the gallery into
-`environments/README.md` between two markers. Needs Pillow, which comes with matplotlib.
+This program plays each world for a while with a simple scripted player, saves a picture and, for
+some worlds, a short film in `environments/images/`, and writes the gallery into
+`environments/README.md` between two markers. It needs Pillow, which Matplotlib installs.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ WIDEST = 480  # pixels
 LEFT, DOWN, RIGHT, UP = 0, 1, 2, 3
 
 
-# The players: from an environment and an observation to an action.
+# The players. Each maps an environment and an observation to an action.
 
 
 def cross_the_lake(env: Any, obs: Any) -> int:
-    """Along the optimal way, were the ice not slippery."""
+    """Move down or right, which reaches the goal if the ice is not slippery."""
     return int(env.np_random.choice([DOWN, RIGHT]))
 
 
 def along_the_cliff(env: Any, obs: Any) -> int:
-    """The safe way: up, along, and down."""
+    """Take the safe way: up, along the cliff, and down."""
     row, column = divmod(int(obs), 12)
     if column == 11:
         return 2
@@ -43,19 +43,19 @@ def along_the_cliff(env: Any, obs: Any) -> int:
 
 
 def stick_on_17(env: Any, obs: Any) -> int:
-    """As the dealer does."""
+    """Hit below 17, as the dealer does."""
     from rlbook_envs.blackjack import hand
 
     return int(hand(obs).player < 17)
 
 
 def balance(env: Any, obs: Any) -> int:
-    """Push to where the pole leans, and leans to."""
+    """Push in the direction in which the pole leans and moves."""
     return int(obs[2] + 0.3 * obs[3] + 0.02 * obs[0] + 0.05 * obs[1] > 0)
 
 
 def eat(env: Any, obs: NDArray[np.int16]) -> int:
-    """Towards the apple, and never into a wall or the body if it can be helped."""
+    """Move towards the apple, and avoid walls and the body if possible."""
     (head,), (apple,) = np.argwhere(obs == obs.max()), np.argwhere(obs == -1)
     moves = {LEFT: (0, -1), DOWN: (1, 0), RIGHT: (0, 1), UP: (-1, 0)}
 
@@ -68,23 +68,23 @@ def eat(env: Any, obs: NDArray[np.int16]) -> int:
 
 
 def flap(env: Any, obs: NDArray[np.float32]) -> int:
-    """As late as possible."""
+    """Flap as late as possible."""
     from rlbook_envs.flappy_bird import scripted_action
 
     return int(scripted_action(obs))
 
 
 def dive(env: Any, obs: int) -> int:
-    """To the treasure, always to the right."""
+    """Always move to the right, towards the treasure."""
     return int(env.world.params.rights[obs])
 
 
 def wait(env: Any, obs: Any) -> int:
-    """There is only one thing to do."""
+    """Take the only action there is."""
     return 0
 
 
-# For each world: who plays it, how many steps before the picture, how many pictures of a film.
+# For each world: its player, the number of steps before the picture, and of frames of the film.
 PLAYED: dict[str, tuple[Callable[..., int], int, int]] = {
     "RandomWalk": (wait, 2, 0),
     "CliffWalking": (along_the_cliff, 7, 0),
@@ -99,7 +99,7 @@ PLAYED: dict[str, tuple[Callable[..., int], int, int]] = {
 
 
 def main() -> None:
-    """Write the pictures, and the gallery around them."""
+    """Write the pictures and the gallery."""
     (FOLDER / "images").mkdir(exist_ok=True)
     for name, *_ in rlbook_envs.WORLDS:
         for file in draw(name):
@@ -110,7 +110,7 @@ def main() -> None:
 
 
 def draw(name: str) -> list[Path]:
-    """Play a world, and keep what it looked like."""
+    """Play a world, save its picture and film, and return their paths."""
     from PIL import Image
 
     act, steps, frames = PLAYED[name]
@@ -141,13 +141,13 @@ def _no_wider(image: Any) -> Any:
 
 
 def gallery() -> str:
-    """The gallery in Markdown, markers included."""
+    """Return the gallery in Markdown, including the markers."""
     parts = [entry(*world) for world in rlbook_envs.WORLDS]
     return "\n\n".join([BEGIN, *parts, END])
 
 
 def entry(name: str, module: str, options: dict[str, Any], limit: int | None) -> str:
-    """One world's part of the gallery."""
+    """Return the entry of one world in Markdown."""
     rules = import_module(f"rlbook_envs.{module}")
     env = gymnasium.make(f"rlbook/{name}-v0")
     kind = "gif" if PLAYED[name][2] else "png"
@@ -183,7 +183,7 @@ def _short(space: gymnasium.Space[Any]) -> str:
 
 
 def _options(rules: Any) -> list[str]:
-    """The options of the function that makes the world."""
+    """Return the options of the function that makes the world, as `name=default`."""
     makers = [
         function
         for name, function in vars(rules).items()

@@ -1,14 +1,16 @@
-"""The random walk: to the left or to the right, as a coin decides, until one end is reached.
+"""RandomWalk: step left or right at random until one end of the chain is reached.
 
     0 ← A ↔ B ↔ C ↔ D ↔ E → 1
 
-There is nothing to choose: the one action is to walk. Every step pays 0, but the last one, which
-pays what the end is worth. It is the example on which prediction methods are compared (Sutton and
-Barto, 2018, example 6.2; with 19 states and ends worth -1 and 1, example 7.1).
+There is only one action, so the agent has nothing to choose. Every step has reward 0, except the
+last one, whose reward is the number at the end reached. Prediction methods are often compared on
+this example (Sutton and Barto, 2018, example 6.2; with 19 states and ends of -1 and 1, example
+7.1).
 
-States are numbered from the left end, 0, to the right end, num_states + 1; episodes begin in the
-middle. The value of state k is known: with m = num_states + 1, it lies k / m of the way from what
-the left end pays to what the right end pays. In the picture above, A to E are worth 1/6 to 5/6.
+States are numbered from the left end, 0, to the right end, num_states + 1, and episodes begin in
+the middle. The state values are known exactly: with m = num_states + 1, the value of state k is
+left_reward + (right_reward - left_reward) * k / m. In the chain above, the values of A to E are 1/6
+to 5/6.
 """
 
 from __future__ import annotations
@@ -26,18 +28,18 @@ from rlbook_envs.world import World, makers
 
 
 class Walk(NamedTuple):
-    """What the rules read."""
+    """Parameters of the rules."""
 
-    num_states: int  # without the two ends
+    num_states: int  # not counting the two ends
     left_reward: float
     right_reward: float
 
 
 @rule
 def step(walk: Walk, state: int, action: int, key: Any) -> tuple[int, float, bool]:
-    """One step, to either side with probability 1/2."""
+    """Take one step to either side, each with probability 1/2."""
     right_end = walk.num_states + 1
-    if state == 0 or state == right_end:  # the episode is over: nothing moves any more
+    if state == 0 or state == right_end:  # the episode has ended, so nothing changes
         return state, 0.0, True
     state += 2 * choice(key, (0.5, 0.5)) - 1
     if state == 0:
@@ -49,44 +51,44 @@ def step(walk: Walk, state: int, action: int, key: Any) -> tuple[int, float, boo
 
 @rule
 def reset(walk: Walk, key: Any) -> int:
-    """In the middle."""
+    """Begin an episode in the middle."""
     return (walk.num_states + 1) // 2
 
 
 def random_walk(num_states: int = 5, left_reward: float = 0.0, right_reward: float = 1.0) -> World:
-    """A random walk between two ends.
+    """Return the rules of a random walk between two ends.
 
     Args:
-        num_states: states between the ends, 1 to 1000.
-        left_reward: what reaching the left end pays.
-        right_reward: what reaching the right end pays.
+        num_states: number of states between the ends, 1 to 1000.
+        left_reward: reward for reaching the left end.
+        right_reward: reward for reaching the right end.
 
     Raises:
         ValueError: an argument is out of range.
     """
     whole = isinstance(num_states, int | np.integer) and not isinstance(num_states, bool)
     if not whole or not 1 <= num_states <= 1000:
-        raise ValueError(f"num_states={num_states!r} is not allowed: a whole number from 1 to 1000")
+        raise ValueError(f"num_states must be a whole number from 1 to 1000, got {num_states!r}")
     for name, value in (("left_reward", left_reward), ("right_reward", right_reward)):
         if not math.isfinite(value):
-            raise ValueError(f"{name}={value!r} is not allowed: a finite number")
+            raise ValueError(f"{name} must be a finite number, got {value!r}")
     walk = Walk(int(num_states), float(left_reward), float(right_reward))
     return World("RandomWalk", walk, reset, step, walk.num_states + 2, ("walk",), text, picture)
 
 
-# Behind `gymnasium.make("rlbook/RandomWalk-v0", …)` and `gymnasium.make_vec`.
+# The entry points of `gymnasium.make("rlbook/RandomWalk-v0", …)` and `gymnasium.make_vec`.
 make_env, make_vector_env = makers(random_walk)
 
 
 def text(walk: Walk, state: int) -> str:
-    """The chain in one line, the walker's place in brackets."""
+    """Return the chain as one line of text, with the walker's state in brackets."""
     ends = [f"{walk.left_reward:g}", f"{walk.right_reward:g}"]
     places = [ends[0], *("o" * walk.num_states), ends[1]]
     return "".join(f"[{p}]" if k == state else f" {p} " for k, p in enumerate(places)) + "\n"
 
 
 def picture(walk: Walk, state: int, tile_size: int = 48) -> NDArray[np.uint8]:
-    """The chain from the side: uint8 (1.5 * tile_size, (num_states + 2) * tile_size, 3)."""
+    """Return a picture of the chain, uint8 (1.5 * tile_size, (num_states + 2) * tile_size, 3)."""
     last = walk.num_states + 1
     scene = Scene(last + 1, 1.5, tile_size, (247, 248, 250))
     scene.line((0.5, 0.75), (last + 0.5, 0.75), 0.06, (150, 160, 172))

@@ -1,8 +1,8 @@
-"""Smooth pictures of things that lie anywhere: discs, thick lines and rounded boxes.
+"""Anti-aliased drawings of discs, thick lines and rounded boxes, with NumPy alone.
 
-Every shape is known by how far a point is from its edge. A pixel that lies half a pixel inside is
-painted wholly, one half a pixel outside not at all, and in between in proportion, which smooths
-the edges.
+Every shape is defined by the signed distance of a point from its edge. A pixel at least half a
+pixel inside is painted fully, one at least half a pixel outside is not painted, and in between the
+opacity is proportional to the distance, which smooths the edges.
 """
 
 from __future__ import annotations
@@ -19,13 +19,15 @@ Array = NDArray[np.floating[Any]]
 
 
 class Scene:
-    """A picture to draw on. Positions are (x, y) in units of one's own, y down.
+    """A picture to draw on.
+
+    Positions are (x, y) in units that the caller chooses; y points down.
 
     Args:
-        width: of the picture, in units.
-        height: of the picture, in units.
-        unit: pixels along one unit.
-        colour: of the background.
+        width: width of the picture in units.
+        height: height of the picture in units.
+        unit: pixels per unit.
+        colour: background colour.
     """
 
     def __init__(self, width: float, height: float, unit: int, colour: Colour) -> None:
@@ -34,13 +36,13 @@ class Scene:
         self._pixels[:] = colour
 
     def disc(self, centre: Point, radius: float, colour: Colour, opacity: float = 1.0) -> None:
-        """A filled circle."""
+        """Draw a filled circle."""
         self.line(centre, centre, 2 * radius, colour, opacity)
 
     def line(
         self, start: Point, end: Point, thickness: float, colour: Colour, opacity: float = 1.0
     ) -> None:
-        """A thick line with round ends."""
+        """Draw a thick line with round ends."""
         (x1, y1), (x2, y2) = start, end
         length = (x2 - x1) ** 2 + (y2 - y1) ** 2 or 1.0
 
@@ -57,7 +59,7 @@ class Scene:
     def box(
         self, low: Point, high: Point, colour: Colour, radius: float = 0.0, opacity: float = 1.0
     ) -> None:
-        """A box from its upper left to its lower right corner, which may be rounded."""
+        """Draw a filled box from its upper left to its lower right corner, with rounded corners."""
         centre = ((low[0] + high[0]) / 2, (low[1] + high[1]) / 2)
         half = ((high[0] - low[0]) / 2 - radius, (high[1] - low[1]) / 2 - radius)
 
@@ -70,7 +72,7 @@ class Scene:
         self._paint(low, high, distance, colour, opacity)
 
     def pixels(self) -> NDArray[np.uint8]:
-        """The finished picture, uint8 (height * unit, width * unit, 3)."""
+        """Return the finished picture, uint8 (height * unit, width * unit, 3)."""
         return (self._pixels + 0.5).astype(np.uint8)
 
     def _paint(

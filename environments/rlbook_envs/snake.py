@@ -1,4 +1,4 @@
-"""Snake: eat apples, grow, and run into neither the walls nor yourself.
+"""Snake: eat apples, grow, and avoid the walls and your own body.
 
     . . . . . .      @  head       actions  0 left   1 down
     . o o @ . .      o  body                2 right  3 up
@@ -7,27 +7,28 @@
     . . . . . .
     . . . . . .
 
-The board has n × n cells with walls around it, and one apple. In every step the head moves one cell
-in the direction chosen, and the body follows. Eating the apple pays +1, makes the snake one cell
-longer, and puts a new apple on a free cell, each of them equally likely. Running into a wall or
-into the body pays -1 and terminates the episode; so does filling the board, which nobody can
-better. Every other step pays 0. Turning straight back is running into the body. The cell that the
-end of the tail leaves in this step is free to enter.
+The board has n × n cells, walls around it, and one apple. In every step the head moves one cell in
+the chosen direction, and the body follows. Eating the apple has reward +1, makes the snake one cell
+longer, and puts a new apple on a free cell, chosen uniformly at random. Running into a wall or into
+the body has reward -1 and terminates the episode; filling the board also terminates it, because no
+better outcome is possible. Every other step has reward 0. A snake that turns straight back runs
+into its body. The cell that the end of the tail leaves in a step can be entered in the same step.
 
-A snake that wanders and never eats would go on for ever. That is why the registered environments
-have a time limit, 1,000 steps: it truncates the episode, and says nothing against the state that
-it stops in.
+A snake that never eats could go on forever, so the registered environments have a time limit of
+1,000 steps. The time limit truncates the episode: it does not mean that the last state was a bad
+one.
 
-Four ways to see the board, `observation=`:
+There are four kinds of observations, `observation=`:
 
-    "ages"      the board as numbers: 0 free, -1 the apple, and k for a cell of the body that will
-                be free in k steps; the tail's end is 1, the head is the length. It says where every
-                part of the body goes next, so that nothing of the past matters: it is Markov.
+    "ages"      the board as numbers: 0 is free, -1 the apple, and k a cell of the body that will
+                be free in k steps, so the end of the tail is 1 and the head is the length. This
+                observation shows where every part of the body goes next, so it is Markov.
     "kinds"     the board as in most of the literature: 0 free, 1 body, 2 head, 3 apple. Two bodies
-                that cover the same cells in another order look the same: it is not Markov.
-    "features"  one number out of 729: what each direction leads to, and where the apple lies.
-    "window"    one number: the 24 cells around the head, and where the apple lies. There are too
-                many to count in advance (3 ** 24 * 9), though few of them are ever met.
+                that cover the same cells in a different order look the same, so this observation
+                is not Markov.
+    "features"  one number below 729: what each direction leads to, and where the apple is.
+    "window"    one number: the 24 cells around the head, and where the apple is. A table for all
+                3 ** 24 * 9 of them would be too large, but few of them ever occur.
 """
 
 from __future__ import annotations
@@ -50,9 +51,9 @@ Cells = NDArray[np.int16]
 
 
 class Game(NamedTuple):
-    """What the rules read."""
+    """Parameters of the rules."""
 
-    size: int  # cells along a side
+    size: int  # number of cells along a side
 
 
 START_LENGTH = 3
@@ -60,9 +61,10 @@ START_LENGTH = 3
 
 @rule
 def step(game: Game, state: Cells, action: int, key: Any) -> tuple[Cells, float, bool]:
-    """One move. `state` is (n * n + 2,) int16: the cells' ages, where the head is, the length.
+    """Move the snake by one cell.
 
-    The length of a dead snake is 0.
+    `state` is (n * n + 2,) int16: the ages of the cells, the cell of the head, and the length of
+    the snake, which is 0 for a dead snake.
     """
     size = game.size
     cells = size * size
@@ -95,7 +97,7 @@ def step(game: Game, state: Cells, action: int, key: Any) -> tuple[Cells, float,
 
 @rule
 def reset(game: Game, key: Any) -> Cells:
-    """A snake of three cells in the middle, its head to the right."""
+    """Begin an episode with a snake of three cells in the middle, heading right."""
     cells = game.size * game.size
     state = np.zeros(cells + 2, np.int16)
     head = (game.size // 2) * game.size + game.size // 2
@@ -108,7 +110,7 @@ def reset(game: Game, key: Any) -> Cells:
 
 @rule
 def put_apple(state: Cells, key: Any) -> None:
-    """Put an apple on a free cell, each equally likely: on the first free one of random cells."""
+    """Put an apple on a uniformly random free cell, by trying random cells until one is free."""
     tries = 0
     while True:
         cell = int(uniform(random_bits(key, tries)) * (len(state) - 2))
@@ -120,14 +122,14 @@ def put_apple(state: Cells, key: Any) -> None:
 
 @rule
 def observe_ages(game: Game, state: Cells, out: NDArray[np.int16]) -> None:
-    """The board: 0 free, -1 the apple, k for a cell that will be free in k steps."""
+    """Write the board: 0 free, -1 apple, k a cell of the body that will be free in k steps."""
     for cell in range(len(out)):
         out[cell] = state[cell]
 
 
 @rule
 def observe_kinds(game: Game, state: Cells, out: NDArray[np.int8]) -> None:
-    """The board: 0 free, 1 body, 2 head, 3 apple."""
+    """Write the board: 0 free, 1 body, 2 head, 3 apple."""
     for cell in range(len(out)):
         out[cell] = (state[cell] > 0) + 3 * (state[cell] == APPLE)
     out[state[len(out)]] = 2
@@ -138,14 +140,14 @@ BLOCKED, TRAP, OPEN = 0, 1, 2
 
 @rule
 def observe_features(game: Game, state: Cells) -> int:
-    """What each of the four directions leads to, and in which direction the apple lies.
+    """Return what each of the four directions leads to and where the apple is, as one number.
 
-    A direction is blocked by a wall or the body; or it leads into a trap, a room that is smaller
-    than the snake and out of reach of its tail; or it is open.
+    A direction is blocked by a wall or the body, or it leads into a trap (a room that is smaller
+    than the snake and does not touch the end of its tail), or it is open.
 
     Returns:
-        3 to the power of the direction, times BLOCKED, TRAP or OPEN, added up over the four
-        directions; and 81 times the number of the apple's direction (0 to 8).
+        The sum over the four directions of 3 ** direction times BLOCKED, TRAP or OPEN, plus 81
+        times the direction of the apple (0 to 8).
     """
     code = 81 * apple_direction(game, state)
     size = game.size
@@ -162,7 +164,7 @@ def observe_features(game: Game, state: Cells) -> int:
 
 @rule
 def is_open(game: Game, state: Cells, start: int) -> bool:
-    """Whether the room around a free cell can hold the whole snake, or touches its tail."""
+    """Return whether the room around a free cell can hold the whole snake, or touches its tail."""
     size = game.size
     cells = size * size
     seen = np.zeros(cells, np.bool_)
@@ -172,7 +174,7 @@ def is_open(game: Game, state: Cells, start: int) -> bool:
     while next_one < room < length:
         cell = found[next_one]
         next_one += 1
-        if state[cell] == 1:  # the end of the tail, which makes way
+        if state[cell] == 1:  # the end of the tail, which will be free in the next step
             return True
         row, column = cell // size, cell % size
         for neighbour, inside in (
@@ -190,7 +192,10 @@ def is_open(game: Game, state: Cells, start: int) -> bool:
 
 @rule
 def apple_direction(game: Game, state: Cells) -> int:
-    """0 to 8: three times (above, level, below) plus (to the left, in line, to the right)."""
+    """Return the direction of the apple from the head, 0 to 8.
+
+    It is 3 * (0 above, 1 level, 2 below) + (0 left, 1 in line, 2 right).
+    """
     size = game.size
     head, apple = state[size * size], 0
     for cell in range(size * size):
@@ -203,10 +208,11 @@ def apple_direction(game: Game, state: Cells) -> int:
 
 @rule
 def observe_window(game: Game, state: Cells) -> int:
-    """The 5 × 5 cells around the head, without it: free 0, apple 1, wall or body 2 each.
+    """Return the 24 other cells of the 5 × 5 window around the head, as one number.
 
     Returns:
-        Those 24 digits read as a number in base 3, times 9, plus the apple's direction.
+        A number in base 3 whose 24 digits are 0 for a free cell, 1 for the apple and 2 for a wall
+        or the body, times 9, plus the direction of the apple.
     """
     size = game.size
     head = state[size * size]
@@ -222,17 +228,17 @@ def observe_window(game: Game, state: Cells) -> int:
 
 
 def snake(size: int = 10, observation: str = "ages") -> World:
-    """Snake on a board of size × size cells.
+    """Return the rules of Snake on a board of size × size cells.
 
     Args:
-        size: cells along a side, 4 to 100.
-        observation: `"ages"`, `"kinds"`, `"features"` or `"window"`; see the top of this module.
+        size: number of cells along a side, 4 to 100.
+        observation: `"ages"`, `"kinds"`, `"features"` or `"window"`; see the module docstring.
 
     Raises:
         ValueError: an argument is out of range.
     """
     if isinstance(size, bool) or not isinstance(size, int | np.integer) or not 4 <= size <= 100:
-        raise ValueError(f"size={size!r} is not allowed: a whole number from 4 to 100")
+        raise ValueError(f"size must be a whole number from 4 to 100, got {size!r}")
     board = (int(size), int(size))
     views: dict[str, tuple[Any, gymnasium.Space[Any]]] = {
         "ages": (observe_ages, gymnasium.spaces.Box(-1, size * size, board, np.int16)),
@@ -241,9 +247,8 @@ def snake(size: int = 10, observation: str = "ages") -> World:
         "window": (observe_window, gymnasium.spaces.Discrete(9 * 3**24)),
     }
     if observation not in views:
-        raise ValueError(
-            f"observation={observation!r} is not allowed: {', '.join(map(repr, views))}"
-        )
+        names = ", ".join(map(repr, views))
+        raise ValueError(f"observation must be one of {names}, got {observation!r}")
     observe, space = views[observation]
     return World(
         name="Snake",
@@ -262,12 +267,12 @@ def snake(size: int = 10, observation: str = "ages") -> World:
     )
 
 
-# Behind `gymnasium.make("rlbook/Snake-v0", …)` and `gymnasium.make_vec`.
+# The entry points of `gymnasium.make("rlbook/Snake-v0", …)` and `gymnasium.make_vec`.
 make_env, make_vector_env = makers(snake)
 
 
 def text(game: Game, state: Cells) -> str:
-    """The board in characters; the head of a dead snake is an x."""
+    """Return the board as text; the head of a dead snake is an x."""
     *cells, head, length = state.tolist()
     letters = ["*" if cell == APPLE else "o" if cell > 0 else "." for cell in cells]
     letters[head] = "@" if length else "x"
@@ -280,7 +285,7 @@ SKIN, BELLY, DEAD = (58, 122, 84), (104, 168, 112), (128, 128, 128)
 
 
 def picture(game: Game, state: Cells, tile_size: int = 32) -> NDArray[np.uint8]:
-    """The board from above, in a wall half a tile thick: uint8 (side, side, 3)."""
+    """Return a picture of the board and a wall half a tile thick, uint8 (side, side, 3)."""
     size, side = game.size, game.size + 1.0
     *cells, head, length = state.tolist()
     scene = Scene(side, side, tile_size, WALL)
@@ -309,7 +314,7 @@ def _paint_snake(scene: Scene, size: int, cells: list[int], head: int, alive: bo
     skin = SKIN if alive else DEAD
     for thickness, colour in ((0.74, skin), (0.34, BELLY if alive else (170, 170, 170))):
         for i, (start, end) in enumerate(pairwise(middles)):
-            taper = min(1.0, 0.5 + 0.2 * i)  # thin at the end of the tail
+            taper = min(1.0, 0.5 + 0.2 * i)  # thinner at the end of the tail
             scene.line(start, end, thickness * taper, colour)
     x, y = head % size + 1.0, head // size + 1.0
     neck_x, neck_y = middles[-2]

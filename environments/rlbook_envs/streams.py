@@ -1,11 +1,11 @@
-"""Chance that can be replayed: random numbers that are a function of a key and a counter.
+"""Counter-based random streams: every random number is a function of a key and a counter.
 
-An ordinary generator hands out the next number of a hidden sequence, so what you get depends on
-who drew before you. Here nothing is hidden. Every environment has one 64-bit key, and the key at
-step t is a fixed scrambling of (key, t). A trajectory therefore does not depend on how many others
-run beside it, nor on where they run.
+An ordinary generator returns the next number of a hidden sequence, so the result depends on all
+earlier calls. Here there is no hidden state. Every environment has one 64-bit key, and the random
+bits of step t are a hash of (key, t). The trajectory of one environment therefore does not depend
+on how many other environments there are, nor on which machine runs them.
 
-The scrambling is the output function of SplitMix64 (Steele, Lea and Flood, "Fast splittable
+The hash function is the output function of SplitMix64 (Steele, Lea and Flood, "Fast splittable
 pseudorandom number generators", OOPSLA 2014, figure 13).
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numba.extending import overload, register_jitable
 
-# The first number of every SeedSequence spawn key: one family of streams for each purpose.
+# The first number of the SeedSequence spawn key: one family of streams for each purpose.
 ENVIRONMENT, POLICY, REPLAY = 0, 1, 2
 
 _GOLDEN, _FIRST, _SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
@@ -25,12 +25,14 @@ _MASK = (1 << 64) - 1
 
 
 def stream_key(seed: int, stream: int, index: int) -> np.uint64:
-    """The 64-bit key of one random stream, from `SeedSequence(seed, spawn_key=(stream, index))`.
+    """Return the 64-bit key of one random stream.
+
+    It comes from `np.random.SeedSequence(seed, spawn_key=(stream, index))`.
 
     Args:
-        seed: the run's seed, a non-negative integer.
-        stream: what the numbers are for, `ENVIRONMENT`, `POLICY` or `REPLAY`.
-        index: which environment they are for.
+        seed: the seed of the run, a non-negative integer.
+        stream: the purpose of the stream: `ENVIRONMENT`, `POLICY` or `REPLAY`.
+        index: the number of the environment.
 
     >>> stream_key(7, ENVIRONMENT, 0) == stream_key(7, ENVIRONMENT, 1)
     np.False_
@@ -40,10 +42,12 @@ def stream_key(seed: int, stream: int, index: int) -> np.uint64:
 
 
 def random_bits(key: Any, counter: int) -> Any:
-    """64 random bits: number `counter` of the stream `key`. They may in turn serve as a key.
+    """Return 64 random bits: number `counter` of the stream `key`.
+
+    The result can itself be used as the key of a stream.
 
     Args:
-        key: uint64; or `Dice`, which are their own key for every counter.
+        key: uint64; or `Dice`, which are returned unchanged.
         counter: a non-negative integer.
     """
     if isinstance(key, Dice):
@@ -70,40 +74,45 @@ def _compiled_random_bits(key, counter):  # type: ignore[no-untyped-def]
 
 
 @register_jitable
-def step_key(key: np.uint64, clock: int) -> np.uint64:
-    """The key for the chance in step number `clock`, counted over all episodes."""
-    return random_bits(key, 2 * clock)
+def step_key(key: np.uint64, counter: int) -> np.uint64:
+    """Return the key of the random numbers in step `counter`, counted over all episodes."""
+    return random_bits(key, 2 * counter)
 
 
 @register_jitable
-def reset_key(key: np.uint64, clock: int) -> np.uint64:
-    """The key for the chance in a reset that comes before step number `clock`."""
-    return random_bits(key, 2 * clock + 1)
+def reset_key(key: np.uint64, counter: int) -> np.uint64:
+    """Return the key of the random numbers in a reset before step `counter`."""
+    return random_bits(key, 2 * counter + 1)
 
 
 @register_jitable
 def uniform(key: np.uint64) -> float:
-    """A float64 in [0, 1), from the upper 53 bits of `key`."""
+    """Return a uniform float64 in [0, 1), made of the upper 53 bits of `key`."""
     return (key >> np.uint64(11)) * (1.0 / (1 << 53))
 
 
 @register_jitable
 def _choose(key, probabilities):  # type: ignore[no-untyped-def]
     remaining, outcome = uniform(key), 0
-    for k in range(len(probabilities) - 1):  # to the end: to stop early would cost a branch
+    for k in range(len(probabilities) - 1):  # without a break, which would cost a branch
         remaining -= probabilities[k]
         outcome += remaining >= 0.0
     return outcome
 
 
 def choice(key: np.uint64 | Dice, probabilities: Sequence[float]) -> int:
-    """The index of one outcome, drawn with the given probabilities, which add up to 1.
+    """Return the index of a random outcome.
 
-    The rules of a world get all their chance from here. Given `Dice` for a key, the outcome is the
-    one that the dice were set to: that is how `transition_table` visits every outcome there is.
+    The rules of worlds with a transition table take all their randomness from this function. If
+    `key` is a `Dice`, the outcome is the one to which the dice were set; this is how
+    `transition_table` visits every outcome.
 
-    The same key gives the same outcome, so rules that roll twice in one step need a second key:
-    `choice(key, …)` first, and then `choice(random_bits(key, 1), …)`.
+    The same key gives the same outcome, so rules that need two random outcomes in one step need a
+    second key: `choice(key, …)` first, and then `choice(random_bits(key, 1), …)`.
+
+    Args:
+        key: uint64, or a `Dice`.
+        probabilities: the probability of each outcome; they sum to 1.
 
     >>> choice(random_bits(np.uint64(1), 0), (0.5, 0.25, 0.25))
     1
@@ -122,14 +131,19 @@ def _compiled_choice(key, probabilities):  # type: ignore[no-untyped-def]
 
 
 class Dice:
-    """Stands in for a key: falls as set, then shows outcome 0 for every further roll.
+    """A replacement for a key whose outcomes are set in advance.
+
+    Rolls beyond the settings have outcome 0. `transition_table` uses dice to enumerate all random
+    outcomes of a rule.
 
     Args:
         settings: the outcomes of the first rolls.
 
     Attributes:
-        probability: of all the rolls so far.
-        untried: the settings of the dice that differ from what was shown in one later roll.
+        rolls: the outcomes so far.
+        probability: the joint probability of the rolls so far.
+        untried: settings for further dice, one for each outcome other than 0 of each roll that was
+            not set.
     """
 
     def __init__(self, settings: tuple[int, ...] = ()) -> None:
@@ -139,7 +153,7 @@ class Dice:
         self._settings = settings
 
     def roll(self, probabilities: Sequence[float]) -> int:
-        """The outcome that was set for this roll, or 0."""
+        """Return the outcome that was set for this roll, or 0."""
         position = len(self.rolls)
         if position < len(self._settings):
             outcome = self._settings[position]

@@ -1,10 +1,11 @@
-"""From rules to environments: one set of rules, three ways to use it.
+"""Environments made from rules.
 
-A world is a handful of plain functions (`World`). From them this module makes
+The rules of an environment are a few plain functions, collected in a `World`. From them this module
+makes
 
 * `WorldEnv`, an ordinary `gymnasium.Env`,
-* `WorldVectorEnv`, many copies stepped by one compiled call,
-* `transition_table`, the exact probabilities, found by letting the dice fall in every possible way.
+* `WorldVectorEnv`, many copies that one compiled call steps,
+* `transition_table`, the exact transition probabilities, found by enumerating all random outcomes.
 
 """
 
@@ -35,21 +36,22 @@ Rule = Callable[..., Any]
 
 @rule
 def load_row(states, row):  # type: ignore[no-untyped-def]
-    """The state of one row, where states lie one after the other."""
+    """Return the state of one row of an array of states."""
     return states[row]
 
 
 @rule
 def store_row(states, row, state):  # type: ignore[no-untyped-def]
-    """Keep the state of one row, where states lie one after the other."""
+    """Write the state of one row into an array of states."""
     states[row] = state
 
 
 @rule
 def store_cells(states, row, state):  # type: ignore[no-untyped-def]
-    """`store_row` where a state is an array.
+    """Write the state of one row into an array of states, if a state is itself an array.
 
-    To assign it whole would take long to compile, for the message of an error that cannot happen.
+    The loop compiles faster than the assignment of the whole row, for which Numba would also
+    compile the error message of a shape mismatch.
     """
     for cell in range(len(state)):
         states[row, cell] = state[cell]
@@ -57,33 +59,38 @@ def store_cells(states, row, state):  # type: ignore[no-untyped-def]
 
 @dataclass(frozen=True, eq=False)
 class World:
-    """The rules of a world, and what others must know to use them.
+    """The rules of an environment, with its spaces and drawings.
+
+    The two main rules are
 
         reset(params, key) -> state
         step(params, state, action, key) -> state, reward, terminated
 
-    A state is one of three things. A number from 0 to num_states - 1 is observed as it is. An array
-    shaped like `blank` is changed by `step` in place, to be fast. Where it is a tuple of numbers,
-    the states of many rows lie in columns, and `load` and `store` fetch one and put it back.
+    There are three kinds of states. A state that is a number from 0 to num_states - 1 is also the
+    observation. A state that is an array shaped like `blank` is changed in place by `step`, which
+    is fast. If a state is a tuple of numbers, the states of many rows are stored as columns, and
+    `load` and `store` read and write one of them. For arrays and tuples, a third rule makes the
+    observation:
 
-        observe(params, state, out) -> None    where `space` is a Box: writes into `out`, flattened
-        observe(params, state) -> number       where `space` is Discrete
+        observe(params, state, out) -> None    if `space` is a Box: writes into the flattened `out`
+        observe(params, state) -> number       if `space` is Discrete
 
     Attributes:
-        name: for messages.
-        params: a NamedTuple of what the rules read: a map, probabilities, rewards.
-        reset: where an episode begins.
-        step: one step of it. After the end it may be called too, and what it does is ignored.
-        num_states: how many there are, if they are numbered; else None.
+        name: the name shown in messages.
+        params: a NamedTuple of the parameters of the rules, such as a map, probabilities, rewards.
+        reset: returns the first state of an episode.
+        step: takes one step. It may also be called after the episode has ended; its result is then
+            ignored.
+        num_states: the number of states if they are numbered, else None.
         actions: the names of actions 0, 1, ….
-        text: `text(params, state) -> str`, the world in characters.
-        picture: `picture(params, state) -> uint8 array (height, width, 3)`.
-        blank: an array like a state, if those are arrays or tuples.
-        space: of the observations, where states are not numbered.
-        observe: what the player sees of a state, where they are not numbered.
+        text: `text(params, state) -> str` draws the state with characters.
+        picture: `picture(params, state) -> uint8 array (height, width, 3)` draws it with pixels.
+        blank: an array like a state, if states are arrays or tuples.
+        space: the observation space, if states are not numbered.
+        observe: makes the observation of a state, if states are not numbered.
         load: `load(states, row) -> state`.
         store: `store(states, row, state) -> None`.
-        fps: pictures a second in a film.
+        fps: frames per second of a film.
     """
 
     name: str
@@ -103,28 +110,31 @@ class World:
 
     @property
     def observation_space(self) -> gymnasium.Space[Any]:
-        """What an observation is one of."""
+        """The space of single observations."""
         if self.space is not None:
             return self.space
-        assert self.num_states is not None, "a world has numbered states, or says its space"
+        assert self.num_states is not None, "a World needs num_states or space"
         return gymnasium.spaces.Discrete(self.num_states)
 
     def blanks(self, number: int) -> NDArray[Any]:
-        """Room for so many rows' states: (number,), (number, …) or, in columns, (…, number)."""
+        """Return an array for the states of `number` rows.
+
+        Its shape is (number,), (number, …) or, where states are stored as columns, (…, number).
+        """
         if self.blank is None:
             return np.zeros(number, np.int64)
         axis = 0 if self.load is load_row else -1
         return np.repeat(np.expand_dims(self.blank, axis), number, axis)
 
     def state(self, states: NDArray[Any], row: int) -> Any:
-        """One row's state: an int, or a copy of an array."""
+        """Return the state of one row: an int, or a copy of an array."""
         if self.blank is None:
             return int(states[row])
         return np.array(self.load(states, row))
 
 
 class RowRules(NamedTuple):
-    """A world's rules for one row of a batch, however its states are kept."""
+    """The rules of a world for one row of a batch, whatever kind of states it has."""
 
     begin: Rule  # (params, states, row, key) -> None
     advance: Rule  # (params, states, row, action, key) -> reward, terminated
@@ -132,7 +142,7 @@ class RowRules(NamedTuple):
 
 
 def row_rules(world: World) -> RowRules:
-    """The rules of `world` as rules for one row of an array of states."""
+    """Return the rules of `world` as rules for one row of an array of states."""
     discrete = isinstance(world.observation_space, gymnasium.spaces.Discrete)
     return _row_rules(world.reset, world.step, world.observe, world.load, world.store, discrete)
 
@@ -173,9 +183,10 @@ def _row_rules(
 
 
 class WorldEnv(gymnasium.Env[Any, Any]):
-    """A world as a Gymnasium environment: `rlbook/...` ids make one of these.
+    """A Gymnasium environment made from a `World`, as the `rlbook/...` ids make it.
 
-    Its chance is keyed by (seed, step), so it behaves exactly as row 0 of a `WorldVectorEnv`.
+    Its randomness is keyed by (seed, step), so that it behaves exactly like row 0 of a
+    `WorldVectorEnv`.
     """
 
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}
@@ -188,50 +199,52 @@ class WorldEnv(gymnasium.Env[Any, Any]):
         self.observation_space = world.observation_space
         self.action_space = gymnasium.spaces.Discrete(len(world.actions))
         self._key: np.uint64 | None = None
-        self._clock = 0
-        self._fresh = False  # whether an episode has begun and no step was taken
+        self._counter = 0
+        self._fresh = False  # whether no step was taken since the last reset
         self._states = world.blanks(1)
         self._rules = _compiled_rows(row_rules(world), world.step)
 
     @property
     def state(self) -> Any:
-        """The present state: an int, or a copy of an array."""
+        """The current state: an int, or a copy of an array."""
         return self.world.state(self._states, 0)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Begin an episode. With a seed, the world's chance begins anew as well."""
+        """Begin an episode; with a seed, the random stream restarts, too."""
         super().reset(seed=seed)
         if seed is not None or self._key is None:
             self._key = stream_key(self.np_random_seed, ENVIRONMENT, 0)
-            self._clock = 0
+            self._counter = 0
         elif self._fresh:
-            self._clock += 1  # or the new episode would begin with the old one's chance
+            self._counter += 1  # otherwise both episodes would use the same random numbers
         self._fresh = True
-        self._rules.begin(self.world.params, self._states, 0, reset_key(self._key, self._clock))
+        self._rules.begin(self.world.params, self._states, 0, reset_key(self._key, self._counter))
         return self._observation(), {}
 
     def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Apply one action. Never truncated here: Gymnasium's `TimeLimit` tells time limits.
+        """Apply one action.
+
+        The environment itself never truncates an episode; Gymnasium's `TimeLimit` wrapper does.
 
         Raises:
-            ValueError: the action is not one of this world's.
+            ValueError: the environment has no such action.
             gymnasium.error.ResetNeeded: `reset` was never called.
         """
         if self._key is None:
             raise gymnasium.error.ResetNeeded("call reset() before the first step()")
         _check_actions(self.world, np.asarray(action))
-        key = step_key(self._key, self._clock)
+        key = step_key(self._key, self._counter)
         reward, terminated = self._rules.advance(
             self.world.params, self._states, 0, int(action), key
         )
-        self._clock += 1
+        self._counter += 1
         self._fresh = False
         return self._observation(), float(reward), bool(terminated), False, {}
 
     def render(self) -> str | NDArray[np.uint8] | None:  # type: ignore[override]
-        """The world as text (`"ansi"`) or as a uint8 array (height, width, 3) (`"rgb_array"`)."""
+        """Return the state as text (`"ansi"`) or as uint8 (height, width, 3) (`"rgb_array"`)."""
         if self.render_mode == "ansi":
             return self.world.text(self.world.params, self.state)
         if self.render_mode == "rgb_array":
@@ -239,16 +252,16 @@ class WorldEnv(gymnasium.Env[Any, Any]):
         return None
 
     def get_state(self) -> dict[str, Any]:
-        """All that `set_state` needs to go on from here, as plain numbers and lists."""
+        """Return the whole state, which `set_state` restores, as Python numbers and lists."""
         key = None if self._key is None else int(self._key)
         state = np.asarray(self.state).tolist()
-        return {"key": key, "clock": self._clock, "fresh": self._fresh, "state": state}
+        return {"key": key, "counter": self._counter, "fresh": self._fresh, "state": state}
 
     def set_state(self, saved: dict[str, Any]) -> None:
-        """Go back to where `get_state` was called, here or in another process."""
+        """Restore a state that `get_state` returned, in this process or in another one."""
         key = saved["key"]
         self._key = None if key is None else np.uint64(key)
-        self._clock, self._fresh = int(saved["clock"]), bool(saved.get("fresh"))
+        self._counter, self._fresh = int(saved["counter"]), bool(saved.get("fresh"))
         self.world.store(self._states, 0, saved["state"])
 
     def _observation(self) -> Any:
@@ -263,27 +276,28 @@ class WorldEnv(gymnasium.Env[Any, Any]):
 
 
 class WorldVectorEnv(gymnasium.vector.VectorEnv):  # type: ignore[type-arg]
-    """`num_envs` copies of a world, stepped by one compiled call.
+    """Vector environment: `num_envs` copies of a world, stepped by one compiled call.
 
-    Row i has a stream of chance of its own, so it does the same whatever `num_envs` is.
+    Each row has its own random stream, so that row i behaves the same whatever `num_envs` is.
 
     Args:
         world: the rules.
-        num_envs: how many copies.
+        num_envs: number of copies.
         max_episode_steps: steps after which an episode is truncated; None for no limit.
-        autoreset_mode: what happens after an episode ends. `"NextStep"` (Gymnasium's default): the
-            next call of `step` ignores that row's action and returns the first observation of a
-            new episode, with reward 0. `"SameStep"`: the row returns that observation at once, and
-            the last one of the old episode is `infos["final_obs"][i]`.
-        copy: return fresh arrays. With False the same arrays are returned and overwritten at
-            every step, which is faster.
-        render_mode: `"ansi"` or `"rgb_array"`: a tuple of num_envs texts or pictures.
+        autoreset_mode: how a row begins a new episode after one has ended. `"NextStep"`
+            (Gymnasium's default): the next call of `step` ignores that row's action and returns the
+            first observation of a new episode, with reward 0. `"SameStep"`: the row returns that
+            observation at once, and the last one of the old episode is `infos["final_obs"][i]`.
+        copy: whether to return new arrays. If False, the same arrays are returned and overwritten
+            at every step, which is faster.
+        render_mode: `"ansi"` or `"rgb_array"`; `render` then returns a tuple of num_envs texts or
+            pictures.
 
     Raises:
         ValueError: an argument is out of range.
     """
 
-    _STATE = ("_clocks", "_lengths", "_states", "_ended")
+    _STATE = ("_counters", "_lengths", "_states", "_ended")
 
     def __init__(
         self,
@@ -295,16 +309,14 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv):  # type: ignore[type-arg]
         render_mode: str | None = None,
     ) -> None:
         if num_envs < 1:
-            raise ValueError(f"num_envs={num_envs} is not allowed: at least 1")
+            raise ValueError(f"num_envs must be at least 1, got {num_envs}")
         if max_episode_steps is not None and max_episode_steps < 1:
             raise ValueError(
-                f"max_episode_steps={max_episode_steps} is not allowed: 1 or more, or None"
+                f"max_episode_steps must be at least 1, or None, got {max_episode_steps}"
             )
         mode = AutoresetMode(autoreset_mode)
         if mode not in (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP):
-            raise ValueError(
-                f"autoreset_mode={mode.value!r} is not allowed: 'NextStep' or 'SameStep'"
-            )
+            raise ValueError(f"autoreset_mode must be 'NextStep' or 'SameStep', got {mode.value!r}")
         self.metadata = {
             **WorldEnv.metadata,
             "render_fps": world.fps,
@@ -322,10 +334,10 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv):  # type: ignore[type-arg]
         self._limit = max_episode_steps or np.iinfo(np.int64).max
         self._reset_all, self._step_all = _compiled_batch(row_rules(world))
         self._keys: NDArray[np.uint64] | None = None
-        self._clocks = np.zeros(num_envs, np.int64)
+        self._counters = np.zeros(num_envs, np.int64)
         self._lengths = np.zeros(num_envs, np.int64)
         self._states = world.blanks(num_envs)
-        # Numbers are observed as they are, and need no second array.
+        # Numbered states are their own observations, so they need no second array.
         self._observations = self._states
         if world.observe is not None:
             space = self.observation_space
@@ -343,8 +355,12 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv):  # type: ignore[type-arg]
         """Begin an episode in every row.
 
         Args:
-            seed: one seed for all rows, each of which has its own stream of it; or a sequence of
-                num_envs seeds, and then row i is the `WorldEnv` that was reset with `seed[i]`.
+            seed: one seed, from which every row gets its own random stream; or a sequence of
+                num_envs seeds, so that row i behaves like a `WorldEnv` reset with `seed[i]`.
+            options: not used.
+
+        Raises:
+            ValueError: the number of seeds is not num_envs.
         """
         if seed is None and self._keys is None:
             seed = int(np.random.SeedSequence().generate_state(1)[0])
@@ -354,13 +370,15 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv):  # type: ignore[type-arg]
                 keys = [stream_key(int(seed), ENVIRONMENT, row) for row in range(self.num_envs)]
             else:
                 if len(seed) != self.num_envs:
-                    raise ValueError(f"seed has {len(seed)} entries, but num_envs={self.num_envs}")
+                    raise ValueError(
+                        f"seed must have one entry per row, {self.num_envs}, got {len(seed)}"
+                    )
                 keys = [stream_key(one, ENVIRONMENT, 0) for one in seed]
             self._keys = np.array(keys, np.uint64)
-            self._clocks[:] = 0
-        else:  # a row that has not moved must not begin with the same chance again
-            self._clocks[self._lengths == 0] += 1
-        self._reset_all(self.world.params, self._keys, self._clocks, self._states, self._flat)
+            self._counters[:] = 0
+        else:  # a row that has not moved must not use the same random numbers again
+            self._counters[self._lengths == 0] += 1
+        self._reset_all(self.world.params, self._keys, self._counters, self._states, self._flat)
         self._lengths[:] = 0
         self._ended[:] = False
         return self._out(self._observations), {}
@@ -377,22 +395,23 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv):  # type: ignore[type-arg]
 
         Returns:
             Observations (num_envs, …), rewards float64, terminated bool, truncated bool, and
-            a dict that holds `final_obs` and the mask `_final_obs` in `"SameStep"` mode.
+            a dictionary that holds `final_obs` and the mask `_final_obs` in `"SameStep"` mode.
 
         Raises:
-            ValueError: a wrong number of actions, or an action that is not this world's.
+            ValueError: the number of actions is not num_envs, or the environment has no such
+                action.
             gymnasium.error.ResetNeeded: `reset` was never called.
         """
         if self._keys is None:
             raise gymnasium.error.ResetNeeded("call reset() before the first step()")
         actions = np.asarray(actions)
         if actions.shape != (self.num_envs,):
-            raise ValueError(f"actions has shape {actions.shape}, not ({self.num_envs},)")
+            raise ValueError(f"actions must have shape ({self.num_envs},), got {actions.shape}")
         _check_actions(self.world, actions)
         same_step = self.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
         self._step_all(
             self.world.params, actions.astype(np.int64, copy=False), self._limit, same_step,
-            self._keys, self._clocks, self._lengths, self._ended,
+            self._keys, self._counters, self._lengths, self._ended,
             self._states, self._flat, self._flat_final,
             self._rewards, self._terminated, self._truncated,
         )  # fmt: skip
@@ -410,7 +429,7 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv):  # type: ignore[type-arg]
         )
 
     def render(self) -> tuple[Any, ...] | None:
-        """Every row as text or as a picture, or None without a render mode."""
+        """Return every row as text or as a picture, or None without a render mode."""
         if self.render_mode is None:
             return None
         draw = self.world.text if self.render_mode == "ansi" else self.world.picture
@@ -418,35 +437,35 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv):  # type: ignore[type-arg]
         return tuple(draw(self.world.params, state) for state in states)
 
     def get_state(self) -> dict[str, NDArray[Any] | None]:
-        """All that `set_state` needs to go on from here, as arrays."""
+        """Return the whole state, which `set_state` restores, as arrays."""
         keys = None if self._keys is None else self._keys.copy()
         return {"_keys": keys, **{name: getattr(self, name).copy() for name in self._STATE}}
 
     def set_state(self, saved: dict[str, NDArray[Any] | None]) -> None:
-        """Go back to where `get_state` was called, here or in another process."""
+        """Restore a state that `get_state` returned, in this process or in another one."""
         keys = saved["_keys"]
         self._keys = None if keys is None else keys.copy()
         for name in self._STATE:
             getattr(self, name)[:] = saved[name]
 
     def get_row(self, row: int) -> dict[str, Any]:
-        """One row of `get_state`, in plain numbers, for a batch that is cut in another way."""
+        """Return the state of one row as Python numbers and lists, which `set_row` restores."""
         if self._keys is None:
             raise gymnasium.error.ResetNeeded("call reset() before the first get_row()")
         return {
             "key": int(self._keys[row]),
-            "clock": int(self._clocks[row]),
+            "counter": int(self._counters[row]),
             "length": int(self._lengths[row]),
             "ended": bool(self._ended[row]),
             "state": np.asarray(self.world.state(self._states, row)).tolist(),
         }
 
     def set_row(self, row: int, saved: dict[str, Any]) -> None:
-        """Let this row go on from where `get_row` was called, for this or any other row."""
+        """Restore a state that `get_row` returned for this row or any other, in any batch."""
         if self._keys is None:
             self._keys = np.zeros(self.num_envs, np.uint64)
         self._keys[row] = saved["key"]
-        self._clocks[row], self._lengths[row] = saved["clock"], saved["length"]
+        self._counters[row], self._lengths[row] = saved["counter"], saved["length"]
         self._ended[row] = saved["ended"]
         self.world.store(self._states, row, saved["state"])
 
@@ -457,13 +476,15 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv):  # type: ignore[type-arg]
 def makers(
     make_world: Callable[..., World],
 ) -> tuple[Callable[..., WorldEnv], Callable[..., WorldVectorEnv]]:
-    """What is behind `gymnasium.make` and `gymnasium.make_vec` for the worlds of a function.
+    """Return the entry points for `gymnasium.make` and `gymnasium.make_vec`.
 
-    Both pass on to `make_world` what they do not know.
+    Args:
+        make_world: makes the `World`; both entry points pass their additional keyword arguments to
+            it.
     """
 
     def make_env(render_mode: str | None = None, **options: Any) -> WorldEnv:
-        """One environment: see `WorldEnv`, and, for options, the function that makes the world."""
+        """Return a `WorldEnv`; `options` are those of the function that makes the world."""
         return WorldEnv(make_world(**options), render_mode=render_mode)
 
     def make_vector_env(
@@ -474,7 +495,7 @@ def makers(
         render_mode: str | None = None,
         **options: Any,
     ) -> WorldVectorEnv:
-        """Several: see `WorldVectorEnv`, and, for options, the function that makes the world."""
+        """Return a `WorldVectorEnv`; `options` are those of the function that makes the world."""
         world = make_world(**options)
         return WorldVectorEnv(world, num_envs, max_episode_steps, autoreset_mode, copy, render_mode)
 
@@ -482,13 +503,13 @@ def makers(
 
 
 def _flattened(observations: NDArray[Any]) -> NDArray[Any]:
-    """The same memory with one axis for all of an observation, if it is an array."""
+    """Return a view in which every observation that is an array has a single axis."""
     if observations.ndim == 1:
         return observations
     return observations.reshape(len(observations), -1)
 
 
-# Compiled at first use and once a process, however many environments there are.
+# Compiled at the first use, once per process, whatever the number of environments.
 @lru_cache(maxsize=64)
 def _compiled_rows(rules: RowRules, step: Rule) -> RowRules:
     return RowRules(*(compile(each, step) for each in rules))
@@ -502,42 +523,43 @@ def _compiled_batch(rules: RowRules) -> tuple[Rule, Rule]:
 def _make_reset_all(rules: RowRules) -> Rule:
     begin, _, show = rules
 
-    def reset_all(params, keys, clocks, states, observations):  # type: ignore[no-untyped-def]
+    def reset_all(params, keys, counters, states, observations):  # type: ignore[no-untyped-def]
         for row in range(len(keys)):
-            begin(params, states, row, reset_key(keys[row], clocks[row]))
+            begin(params, states, row, reset_key(keys[row], counters[row]))
             show(params, states, row, observations)
 
     return reset_all
 
 
 def _make_step_all(rules: RowRules) -> Rule:
-    """The step of `WorldVectorEnv`, each row written in place."""
+    """Return the step function of `WorldVectorEnv`, which writes every row in place."""
     begin, advance, show = rules
 
     def step_all(  # type: ignore[no-untyped-def]
-        params, actions, limit, same_step, keys, clocks, lengths, ended,
+        params, actions, limit, same_step, keys, counters, lengths, ended,
         states, observations, final, rewards, terminated, truncated,
     ):  # fmt: skip
-        # First every row takes its step, also those whose episode is over: without a branch, the
-        # processor can do several rows at once. What must not count is put right afterwards.
+        # First every row takes its step, even if its episode has ended: without a branch, the
+        # processor can compute several rows at once. The second loop corrects the rows that should
+        # have been reset.
         for row in range(len(actions)):
             rewards[row], terminated[row] = advance(
-                params, states, row, actions[row], step_key(keys[row], clocks[row])
+                params, states, row, actions[row], step_key(keys[row], counters[row])
             )
         for row in range(len(actions)):
-            if ended[row] and not same_step:  # in the call before
-                begin(params, states, row, reset_key(keys[row], clocks[row]))
+            if ended[row] and not same_step:  # in the previous call
+                begin(params, states, row, reset_key(keys[row], counters[row]))
                 rewards[row] = 0.0
                 lengths[row] = 0
                 terminated[row] = truncated[row] = ended[row] = False
             else:
-                clocks[row] += 1
+                counters[row] += 1
                 lengths[row] += 1
                 truncated[row] = lengths[row] >= limit
                 ended[row] = terminated[row] or truncated[row]
                 if same_step and ended[row]:
                     show(params, states, row, final)
-                    begin(params, states, row, reset_key(keys[row], clocks[row]))
+                    begin(params, states, row, reset_key(keys[row], counters[row]))
                     lengths[row] = 0
         for row in range(len(actions)):
             show(params, states, row, observations)
@@ -546,13 +568,13 @@ def _make_step_all(rules: RowRules) -> Rule:
 
 
 class TransitionTable(NamedTuple):
-    """All that can happen in a world, exactly. Axes: state, action, outcome of chance.
+    """The exact transition probabilities of a world, with axes state, action and outcome.
 
     Attributes:
-        probability: (S, A, K) float64; outcomes that an action lacks have probability 0.
+        probability: (S, A, K) float64; unused outcomes have probability 0.
         next_state: (S, A, K) int64.
         reward: (S, A, K) float64.
-        terminated: (S, A, K) bool: whether the episode is over in `next_state`.
+        terminated: (S, A, K) bool, whether the episode ends in `next_state`.
         start: (S,) float64, the probability that an episode begins in each state.
     """
 
@@ -564,13 +586,15 @@ class TransitionTable(NamedTuple):
 
 
 def transition_table(world: World) -> TransitionTable:
-    """The exact transition table: the rules, run once for every way in which the dice can fall.
+    """Return the exact transition table, by running the rules once for every random outcome.
 
     Raises:
-        ValueError: the world's states are not numbered.
+        ValueError: the states of the world are not numbered.
     """
     if world.num_states is None:
-        raise ValueError(f"{world.name} has no transition table: its states are not numbered")
+        raise ValueError(
+            f"{world.name} has no transition table, because its states are not numbered"
+        )
     rows = [
         [
             _all_outcomes(lambda dice, s=s, a=a: world.step(world.params, s, a, dice))  # type: ignore[misc]
@@ -596,7 +620,7 @@ def transition_table(world: World) -> TransitionTable:
 
 
 def _all_outcomes(play: Callable[[Dice], Any]) -> list[tuple[float, Any]]:
-    """Every result of `play(dice)` with its probability, the first roll's outcomes in order."""
+    """Return every result of `play(dice)` with its probability, in the order of the outcomes."""
     outcomes = []
     untried: list[tuple[int, ...]] = [()]
     while untried:
@@ -612,11 +636,10 @@ def _all_outcomes(play: Callable[[Dice], Any]) -> list[tuple[float, Any]]:
 def _check_actions(world: World, actions: NDArray[Any]) -> None:
     if actions.dtype.kind not in "iu" or actions.min() < 0 or actions.max() >= len(world.actions):
         allowed = ", ".join(f"{i} ({name})" for i, name in enumerate(world.actions))
-        raise ValueError(f"action={actions!s} is not allowed in {world.name}: {allowed}")
+        raise ValueError(f"action must be one of {allowed} in {world.name}, got {actions!s}")
 
 
 def _check_render_mode(render_mode: str | None, allowed: Sequence[str]) -> None:
     if render_mode is not None and render_mode not in allowed:
-        raise ValueError(
-            f"render_mode={render_mode!r} is not allowed: {', '.join(map(repr, allowed))} or None"
-        )
+        modes = ", ".join(map(repr, allowed))
+        raise ValueError(f"render_mode must be one of {modes}, or None, got {render_mode!r}")

@@ -53,7 +53,7 @@ def test_another_shape_is_the_same_cliff():
 
 @pytest.mark.parametrize("shape", [(1, 12), (4, 2), 5, "ab", (4,), None])
 def test_a_bad_shape_is_named(shape):
-    with pytest.raises(ValueError, match=r"^shape="):
+    with pytest.raises(ValueError, match=r"^shape must be "):
         cliff.cliff_walking(shape=shape)
 
 

@@ -45,11 +45,11 @@ from rlbook_envs.compiled import compile, rule
 from rules import step
 
 def play(pond, key):
-    state, over, total, clock = 0, False, 0.0, 0
+    state, over, total, counter = 0, False, 0.0, 0
     while not over:
-        state, reward, over = step(pond, state, 0, random_bits(key, clock))
+        state, reward, over = step(pond, state, 0, random_bits(key, counter))
         total += reward
-        clock += 1
+        counter += 1
     return total
 
 def play_by_module(pond, key):

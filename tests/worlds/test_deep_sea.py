@@ -74,13 +74,15 @@ def test_the_seed_says_which_action_is_right_and_nothing_else_does():
 
 @pytest.mark.parametrize("size", [1, 0, -3, 1001, 2.5, "8", None])
 def test_a_bad_size_is_named(size):
-    with pytest.raises(ValueError, match=r"^size=.* is not allowed: a whole number from 2 to"):
+    with pytest.raises(ValueError, match=r"^size must be a whole number from 2 to 1,000, got "):
         sea.deep_sea(size)
 
 
 @pytest.mark.parametrize("seed", [-1, 0.5, "x"])
 def test_a_bad_mapping_seed_is_named(seed):
-    with pytest.raises(ValueError, match=r"^mapping_seed=.* is not allowed: a whole number from 0"):
+    with pytest.raises(
+        ValueError, match=r"^mapping_seed must be a whole number of at least 0, or None, got "
+    ):
         sea.deep_sea(mapping_seed=seed)
 
 

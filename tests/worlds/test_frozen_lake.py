@@ -65,7 +65,7 @@ def test_compiled_steps_are_as_frequent_as_the_table_says(options):
         counts = dict.fromkeys(possible, 0)
         for draw in range(draws):
             key = 1_000_003 * (4 * state + action)
-            env.set_state({"key": key, "clock": draw, "state": state})
+            env.set_state({"key": key, "counter": draw, "state": state})
             next_state, reward, terminated, truncated, _ = env.step(action)
             assert not truncated
             counts[next_state, reward, terminated] += 1
@@ -130,17 +130,20 @@ def test_walk_to_the_goal():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"map_name": "5x5"}, r"map_name='5x5' is not allowed: '4x4', '8x8'"),
-        ({"success_rate": 1.1}, r"success_rate=1.1 is not allowed: from 0 to 1"),
-        ({"success_rate": -0.1}, r"success_rate=-0.1 is not allowed"),
-        ({"success_rate": float("nan")}, r"success_rate=nan is not allowed"),
-        ({"reward_schedule": (1, 0)}, r"reward_schedule=\(1, 0\) is not allowed: three"),
-        ({"desc": ["SFX"]}, r"desc has \['X'\]: only S, F, H and G"),
-        ({"desc": ["SF", "F"]}, r"desc=.* all of one length"),
-        ({"desc": []}, r"desc=.* at least one row"),
-        ({"desc": [""]}, r"desc=.* at least one row"),
-        ({"desc": ["FG"]}, r"has no start"),
-        ({"render_mode": "human"}, r"render_mode='human' is not allowed: 'ansi', 'rgb_array'"),
+        ({"map_name": "5x5"}, r"map_name must be one of '4x4', '8x8', got '5x5'"),
+        ({"success_rate": 1.1}, r"success_rate must be a number from 0 to 1, got 1.1"),
+        ({"success_rate": -0.1}, r"success_rate must be a number from 0 to 1, got -0.1"),
+        ({"success_rate": float("nan")}, r"success_rate must be a number from 0 to 1, got nan"),
+        ({"reward_schedule": (1, 0)}, r"reward_schedule must be three numbers .*, got \(1, 0\)"),
+        ({"desc": ["SFX"]}, r"desc must consist of the letters S, F, H and G, got \['X'\]"),
+        ({"desc": ["SF", "F"]}, r"desc must have at least one row, .* got \['SF', 'F'\]"),
+        ({"desc": []}, r"desc must have at least one row, .* got \[\]"),
+        ({"desc": [""]}, r"desc must have at least one row, .* got \[''\]"),
+        ({"desc": ["FG"]}, r"desc must have a start, .* got \['FG'\]"),
+        (
+            {"render_mode": "human"},
+            r"render_mode must be one of 'ansi', 'rgb_array', or None, got 'human'",
+        ),
     ],
     ids=str,
 )
@@ -204,10 +207,10 @@ def test_random_maps_are_as_frozen_as_they_were_asked_to_be():
 @pytest.mark.parametrize("options", [{"size": 1}, {"size": 101}, {"frozen": 0}, {"frozen": 1.1}])
 def test_a_random_map_that_cannot_be_is_refused(options):
     ((name, _),) = options.items()
-    with pytest.raises(ValueError, match=f"^{name}="):
+    with pytest.raises(ValueError, match=f"^{name} must be a number .*, got "):
         lake_module.random_map(**options)
 
 
 def test_a_map_with_too_few_frozen_tiles_is_given_up():
-    with pytest.raises(ValueError, match="had no way across"):
+    with pytest.raises(ValueError, match=r"frozen must be larger, got 0\.2: none of 1,000 maps"):
         lake_module.random_map(50, 0.2)
