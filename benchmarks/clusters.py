@@ -67,7 +67,7 @@ def ray_settings(directory: Path) -> dict[str, str]:
 
 def ray_nodes(directory: Path, head_cpus: int, *cpus: int) -> tuple[Any, list[Any]]:
     """Start a Ray: its cluster, and the nodes beside the head. `ray_settings` must be in force."""
-    import rlbook.backends.ray  # noqa: F401, I001 - first: it tells Ray what not to print
+    import rlbook.backends.ray.backend  # noqa: F401, I001 - first: it tells Ray what not to print
     from ray.cluster_utils import Cluster
 
     head = {"include_dashboard": False, "temp_dir": f"{directory}/r"}
@@ -108,8 +108,8 @@ class Standalone:
     """
 
     def __init__(self, directory: Path, variables: Mapping[str, str]) -> None:
-        from rlbook.backends.java import java_home
-        from rlbook.backends.spark import spark_home
+        from rlbook.backends.spark.backend import spark_home
+        from rlbook.backends.spark.java import java_home
 
         self.directory = directory
         self.spark_class = os.path.join(spark_home(), "bin", "spark-class")

@@ -36,7 +36,7 @@ import numpy as np
 import rlbook
 from benchmarks import clusters
 from rlbook.backends import Backend, CallFuture, get
-from rlbook.backends.slots import environment
+from rlbook.backends.processes import environment
 
 PAGE = Path(__file__).with_suffix(".md")
 PACKAGES = ("numpy", "gymnasium", "cloudpickle", "ray", "pyspark")

@@ -97,7 +97,7 @@ def carry(engine: str) -> None:
 
 def packing() -> dict[str, list[float]]:
     """What it takes to make bytes of an array, and an array of those bytes."""
-    from rlbook.backends import pack, unpack
+    from rlbook.backends.wire import pack, unpack
 
     found: dict[str, list[float]] = {"serialise": [], "deserialise": []}
     for nbytes in SIZES:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.random import Generator, SeedSequence
 from numpy.typing import NDArray
 
-from rlbook import backends
+from rlbook.backends.wire import freeze, thaw
 from rlbook.check.exercise import (
     Exercise,
     Function,
@@ -454,7 +454,7 @@ class WorkerExercise(Exercise):
             for number, throws in enumerate(calls):
                 if number == RESTART_AFTER:
                     members = [
-                        backends.thaw(backends.freeze(member), partial(function, index, seed))
+                        thaw(freeze(member), partial(function, index, seed))
                         for index, member in enumerate(members)
                     ]
                 answers.append([float(getattr(each, self.method)(throws)) for each in members])

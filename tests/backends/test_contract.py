@@ -569,7 +569,7 @@ def test_a_name_that_does_not_exist():
 @pytest.mark.parametrize(("name", "package"), [("ray", "ray"), ("spark", "pyspark")])
 def test_a_package_that_is_not_installed(monkeypatch, name, package):
     monkeypatch.setitem(sys.modules, package, None)
-    monkeypatch.delitem(sys.modules, f"rlbook.backends.{name}", raising=False)
+    monkeypatch.delitem(sys.modules, f"rlbook.backends.{name}.backend", raising=False)
     with pytest.raises(ModuleNotFoundError, match=rf"pip install 'rlbook\[{name}\]'"):
         backends.get(name)
 
@@ -582,7 +582,7 @@ def test_no_engine_is_imported_before_it_is_asked_for():
 
 
 def test_no_java_is_said_in_one_line(monkeypatch, tmp_path):
-    from rlbook.backends.java import java_home
+    from rlbook.backends.spark.java import java_home
 
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -12,7 +12,7 @@ import psutil
 import pytest
 from processes import running
 
-from rlbook.backends.slots import own_directory
+from rlbook.backends.processes import own_directory
 
 BODY = """
 import sys, time

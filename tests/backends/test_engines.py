@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rlbook.backends import Backend
-from rlbook.backends.slots import own_directory
+from rlbook.backends.processes import own_directory
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
@@ -23,7 +23,7 @@ only_spark = pytest.mark.parametrize(
 def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
     code = f"""
 import os, signal
-from rlbook.backends.slots import own_directory
+from rlbook.backends.processes import own_directory
 directory = own_directory({str(tmp_path)!r})
 open(directory.name + "/file", "w").close()
 os.kill(os.getpid(), signal.SIGKILL)

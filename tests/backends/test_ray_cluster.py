@@ -109,8 +109,8 @@ def test_a_kept_result_that_is_none_because_of_an_error(backend: Backend):
 @on_ray
 def test_the_driver_gets_the_name_of_a_kept_result_and_no_byte_of_it(backend: Backend, monkeypatch):
     """All that Ray gives this process it turns into values with `receive`."""
-    from rlbook.backends import ray as module
-    from rlbook.backends.ray_host import receive, size
+    from rlbook.backends.ray import backend as module
+    from rlbook.backends.ray.host import receive, size
 
     received = []
     monkeypatch.setattr(
@@ -249,11 +249,10 @@ def test_a_worker_that_cannot_be_pickled_is_repeated_from_its_first_call(backend
 @on_ray
 def test_what_the_journal_holds_is_bounded(backend: Backend, monkeypatch):
     """Few calls, but large ones: their arguments would be kept for a restart until the 64th."""
-    from rlbook.backends import ray_journal
-    from rlbook.backends.ray import Ray
+    from rlbook.backends.ray import Ray, journal
 
     limit = 8 * 2**20
-    monkeypatch.setattr(ray_journal, "JOURNAL_BYTES", limit)
+    monkeypatch.setattr(journal, "JOURNAL_BYTES", limit)
     with Ray(snapshot_every=10**6) as patient:
         group = patient.launch(Counter, 1)
         (worker,) = group._workers

@@ -27,8 +27,8 @@ from benchmarks import soak
 from benchmarks.clusters import LOCAL_CLUSTER, Standalone
 from rlbook import QLearning
 from rlbook.backends import Backend, get
-from rlbook.backends.segments import Located
-from rlbook.backends.slots import own_directory
+from rlbook.backends.located import Located
+from rlbook.backends.processes import own_directory
 
 if __name__ != "__main__":
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -386,7 +386,7 @@ def tiny(backend, places, monkeypatch):
     """
     directories, mounted = places
     monkeypatch.setattr(
-        "rlbook.backends.spark.own_directory",
+        "rlbook.backends.spark.backend.own_directory",
         lambda parent=None: own_directory(str(directories[0 if parent else 1])),
     )
     before = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -8,6 +8,7 @@ import numpy as np
 from checking import message_of
 
 from rlbook import backends
+from rlbook.backends.wire import freeze, thaw
 from rlbook.check.laptop_to_cluster import EXERCISES
 from rlbook.patterns.shared_table import SharedTable, contribution
 from rlbook.tabular.learner import Learned
@@ -198,10 +199,10 @@ def test_equation_5_4_a_worker_is_its_snapshot_and_the_calls_since():
         worker = Folding(0)
         for amount in amounts[:cut]:
             worker.add(amount)
-        snapshot, total = backends.freeze(worker), worker.total
+        snapshot, total = freeze(worker), worker.total
         for amount in amounts[cut:]:
             worker.add(amount)
-        again = backends.thaw(snapshot, lambda: Folding(0))
+        again = thaw(snapshot, lambda: Folding(0))
         for amount in amounts[cut:]:
             again.add(amount)
         journal = np.stack([np.arange(12), amounts], axis=1)

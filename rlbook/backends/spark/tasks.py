@@ -13,17 +13,9 @@ from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 from uuid import uuid4
 
-from rlbook.backends import (
-    attempt,
-    freeze,
-    pack_outcome,
-    pickled,
-    pieces,
-    thaw,
-    unpack,
-)
-from rlbook.backends.segments import FULL, SEGMENT_BYTES, Located, look_at, no_room
+from rlbook.backends.located import FULL, SEGMENT_BYTES, Located, look_at, no_room
 from rlbook.backends.slots import fill
+from rlbook.backends.wire import attempt, freeze, pack_outcome, pickled, pieces, thaw, unpack
 
 Parcel: TypeAlias = "bytes | Located | Any"
 

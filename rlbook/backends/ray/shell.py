@@ -1,7 +1,7 @@
 """What Ray is given to run. It needs nothing of rlbook, and may bring rlbook with it.
 
 Ray gets this module by value, so that it also runs on machines where rlbook is not installed. What
-it does there is in `rlbook.backends.ray_host`, which it imports only when it has brought the code.
+it does there is in `rlbook.backends.ray.host`, which it imports only when it has brought the code.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Actor:
     def __init__(self, code: Code, variables: dict[str, str]) -> None:
         os.environ.update(variables)  # before numerical libraries are loaded, which read them
         bring(code)
-        from rlbook.backends.ray_host import Host
+        from rlbook.backends.ray.host import Host
 
         self.host = Host()
 
@@ -56,7 +56,7 @@ class Actor:
 def run_task(code: Code, function: Any, item: Any) -> Any:
     """What `Ray.run` runs in Ray."""
     bring(code)
-    from rlbook.backends.ray_host import run
+    from rlbook.backends.ray.host import run
 
     return run(function, item)
 

@@ -11,34 +11,22 @@ Who made a segment owns it. Whoever was told of it says so when it has let go (s
 from __future__ import annotations
 
 import contextlib
-import errno
 import itertools
 import mmap
 import os
+import tempfile
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from rlbook.backends import pickled, pieces, unpack
-
-# Smaller messages go through the pipe: to map a segment takes longer than to copy so little.
-SEGMENT_BYTES = 64 * 1024
-
-# What the system says when a directory has no room, and another may have.
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+from rlbook.backends import Backend, Ref
+from rlbook.backends.located import FULL, Located, no_room
+from rlbook.backends.processes import own_directory
+from rlbook.backends.wire import pickled, pieces
 
 # How much an owner keeps for later use.
 SPARE_BYTES = 512 * 2**20
-
-
-class Located(NamedTuple):
-    """Stands for a packed value that lies in a segment."""
-
-    path: str
-    nbytes: int
 
 
 class Segment:
@@ -193,12 +181,6 @@ class Pool:
         return f"{self._name}-{next(self._numbers)}"
 
 
-def no_room(nbytes: int, directories: list[str]) -> OSError:
-    """The error of a value that fits nowhere."""
-    where = " nor in ".join(directories)
-    return OSError(errno.ENOSPC, f"no room for {nbytes:,} bytes, in {where}")
-
-
 def _reserve(descriptor: int, size: int) -> None:
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(descriptor, 0, size)
@@ -206,25 +188,40 @@ def _reserve(descriptor: int, size: int) -> None:
         os.ftruncate(descriptor, size)
 
 
-def look_at(located: Located, let_go: Callable[[str], None]) -> Any:
-    """The value that lies in a segment. Its arrays are read-only views of it.
+class Store:
+    """The driver's segments and the directories for all segments, which are made when needed."""
 
-    Args:
-        let_go: called with the path when none of them is left; perhaps by another thread, and in
-            the midst of anything.
-    """
-    with open(located.path, "rb") as file:
-        options: dict[str, int] = {"access": mmap.ACCESS_READ}
-        if hasattr(mmap, "MAP_POPULATE"):  # all pages at once, not each when it is touched
-            options = {"flags": mmap.MAP_SHARED | mmap.MAP_POPULATE, "prot": mmap.PROT_READ}
-        mapped = mmap.mmap(file.fileno(), located.nbytes, **options)
-    weakref.finalize(mapped, let_go, located.path).atexit = False
-    return unpack(memoryview(mapped))
+    def __init__(self) -> None:
+        self._owned: list[tempfile.TemporaryDirectory[str]] = []
+        self._pool: Pool | None = None
+
+    @property
+    def directories(self) -> list[str]:
+        """Where segments lie: in memory where there is some, and else on disk."""
+        if not self._owned:
+            self._owned = [own_directory("/dev/shm")] if os.access("/dev/shm", os.W_OK) else []
+            self._owned.append(own_directory())
+        return [each.name for each in self._owned]
+
+    @property
+    def pool(self) -> Pool:
+        """The driver's own segments."""
+        if self._pool is None:
+            self._pool = Pool(self.directories, str(os.getpid()))
+        return self._pool
+
+    def close(self) -> None:
+        """Remove the directories with everything in them."""
+        self._pool = None
+        for directory in self._owned:
+            directory.cleanup()
+        self._owned = []
 
 
-def remove_all_of(directories: list[str], name: str) -> None:
-    """Delete what a dead owner left."""
-    for directory in directories:
-        for path in Path(directory).glob(f"{name}-*"):
-            with contextlib.suppress(OSError):
-                path.unlink()
+class SegmentRef(Ref):
+    """A value in a segment, which is used again when nobody holds this any more."""
+
+    def __init__(self, backend: Backend, segment: Segment) -> None:
+        super().__init__(backend)
+        self.segment = segment
+        weakref.finalize(self, segment.release_soon).atexit = False

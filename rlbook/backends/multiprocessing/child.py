@@ -18,7 +18,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rlbook.backends import (
+from rlbook.backends.located import SEGMENT_BYTES, Located, look_at
+from rlbook.backends.multiprocessing.segments import Pool, Segment
+from rlbook.backends.wire import (
     Outcome,
     attempt,
     freeze,
@@ -29,7 +31,6 @@ from rlbook.backends import (
     thaw,
     unpack,
 )
-from rlbook.backends.segments import SEGMENT_BYTES, Located, Pool, Segment, look_at
 
 # What the driver asks, in a message's last byte: make the worker; make it from a snapshot; call it;
 # call it again after a restart, when nobody waits for the answer any more; send a snapshot. And
@@ -43,8 +44,13 @@ class Kept(NamedTuple):
     located: Located
 
 
-def main(descriptor: int) -> None:
-    """Serve the worker at the other end of the pipe until it is closed."""
+def main(arguments: Sequence[str]) -> None:
+    """Serve the worker at the other end of the pipe until it is closed.
+
+    Args:
+        arguments: the program's name, and the number of this process's end of the pipe.
+    """
+    descriptor = int(arguments[1])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
     os.set_inheritable(descriptor, False)  # what the worker starts must not keep the pipe open
     threading.Thread(target=_die_with, args=(os.getppid(),), daemon=True).start()

@@ -1,12 +1,4 @@
-"""Workers in processes of their own on this machine, each at the end of a pipe.
-
-Every worker has a process and, in the driver, a `_Worker` that feeds it: calls go down the pipe in
-order, answers come back in that order. Whoever waits for an answer takes it off the pipe: the
-caller itself in `call` and `map` (waking a second thread would take longer than the call), and a
-thread in the background for the futures of `submit`. When the process dies, the one who waits
-sees the pipe end, starts another process, brings it to where the old one was, and sends again
-whatever has no answer yet.
-"""
+"""The driver's side of a worker: its process, the calls that wait, and how it is built again."""
 
 from __future__ import annotations
 
@@ -17,53 +9,45 @@ import select
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import warnings
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
 from math import inf
 from multiprocessing.connection import Connection
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 from rlbook.backends import (
-    DEFAULT_TIMEOUT,
-    MAX_PENDING,
     Backend,
-    CallFuture,
-    Group,
-    Outcome,
-    Ref,
-    Tasks,
     WorkerLost,
-    check_resources,
-    check_workers,
-    gather,
-    late,
+    threads,
+)
+from rlbook.backends.interrupts import uninterrupted
+from rlbook.backends.located import SEGMENT_BYTES, Located, look_at, remove_all_of
+from rlbook.backends.multiprocessing.child import (
+    BUILD,
+    CALL,
+    LET_GO,
+    REPLAY,
+    RESTORE,
+    SNAPSHOT,
+    Kept,
+)
+from rlbook.backends.multiprocessing.segments import Segment, SegmentRef, Store
+from rlbook.backends.wire import (
+    Outcome,
     name_unsendable,
     pack,
     pickled,
     pieces,
     settle,
-    threads,
     unpack,
     unpack_outcome,
 )
-from rlbook.backends.child import BUILD, CALL, LET_GO, REPLAY, RESTORE, SNAPSHOT, Kept
-from rlbook.backends.interrupts import uninterrupted
-from rlbook.backends.segments import (
-    SEGMENT_BYTES,
-    Located,
-    Pool,
-    Segment,
-    look_at,
-    remove_all_of,
-)
-from rlbook.backends.slots import own_directory
 
 # One call is sent before the one ahead of it is done, so that the worker goes on without us. Not
 # more: those can still be cancelled, and a pipe that is full would make `submit` wait.
@@ -79,149 +63,17 @@ JOURNAL_BYTES = 64 * 2**20
 # Seconds that a process has to end by itself.
 PATIENCE = 2.0
 
-START_CHILD = "import sys; from rlbook.backends.child import main; main(int(sys.argv[1]))"
+START_CHILD = "import sys; from rlbook.backends.multiprocessing import child; child.main(sys.argv)"
 
 
-class Multiprocessing(Backend):
-    """One process for each worker.
+class Settings(NamedTuple):
+    """How often a worker is built again, and after how many calls a snapshot of it is taken."""
 
-    Args:
-        max_restarts: how often a worker whose process died is built again before `WorkerLost`.
-        snapshot_every: a worker's snapshot is fetched after this many calls, so that a restart
-            repeats at most these. Sooner, if what was sent in them takes much memory.
-        max_pending: how many calls to a worker may wait for an answer before `submit` waits too.
-    """
-
-    name = "multiprocessing"
-
-    def __init__(
-        self, max_restarts: int = 3, snapshot_every: int = 64, max_pending: int = MAX_PENDING
-    ) -> None:
-        if os.name != "posix":
-            raise RuntimeError("backend='multiprocessing' needs Linux, macOS or WSL")
-        super().__init__()
-        self.max_restarts = max_restarts
-        self.snapshot_every = snapshot_every
-        self.max_pending = max_pending
-        self._groups: weakref.WeakSet[MultiprocessingGroup] = weakref.WeakSet()
-        self._tasks: MultiprocessingGroup | None = None
-        self._owned: list[tempfile.TemporaryDirectory[str]] = []
-        self._pool: Pool | None = None
-
-    @property
-    def directories(self) -> list[str]:
-        """Where segments lie: in memory where there is some, and else on disk."""
-        if not self._owned:
-            self._owned = [own_directory("/dev/shm")] if os.access("/dev/shm", os.W_OK) else []
-            self._owned.append(own_directory())
-        return [each.name for each in self._owned]
-
-    @property
-    def pool(self) -> Pool:
-        """The driver's own segments."""
-        if self._pool is None:
-            self._pool = Pool(self.directories, str(os.getpid()))
-        return self._pool
-
-    def launch(
-        self,
-        worker_class: Callable[..., Any],
-        n: int,
-        *args: Any,
-        resources: Mapping[str, float] | None = None,
-    ) -> MultiprocessingGroup:
-        check_workers(n)
-        group = MultiprocessingGroup(self, worker_class, n, args, check_resources(resources))
-        self._groups.add(group)
-        return group
-
-    def put(self, value: Any) -> SegmentRef:
-        return SegmentRef(self, self.pool.store(value))
-
-    def run(
-        self, function: Callable[[Any], Any], items: Iterable[Any], timeout: float = DEFAULT_TIMEOUT
-    ) -> list[Any]:
-        if self._tasks is None:
-            self._tasks = self.launch(Tasks, os.cpu_count() or 1)
-        tasks, code = self._tasks, pack(function)
-        futures = [tasks.submit(i % len(tasks), "run", code, item) for i, item in enumerate(items)]
-        try:
-            return gather(futures, getattr(function, "__name__", "function"), timeout)
-        except TimeoutError:
-            self._tasks = None  # the next run must not wait for these
-            tasks.close()
-            raise
-
-    def close(self) -> None:
-        for group in list(self._groups):
-            group.close()
-        self._tasks = self._pool = None
-        for directory in self._owned:
-            directory.cleanup()
-        self._owned = []
+    max_restarts: int
+    snapshot_every: int
 
 
-class SegmentRef(Ref):
-    """A value in a segment, which is used again when nobody holds this any more."""
-
-    def __init__(self, backend: Multiprocessing, segment: Segment) -> None:
-        super().__init__(backend)
-        self.segment = segment
-        weakref.finalize(self, segment.release_soon).atexit = False
-
-
-class MultiprocessingGroup(Group):
-    """Workers, each in a process."""
-
-    def __init__(
-        self,
-        backend: Multiprocessing,
-        worker_class: Callable[..., Any],
-        size: int,
-        args: tuple[Any, ...],
-        resources: dict[str, float],
-    ) -> None:
-        super().__init__(size, backend.max_pending)
-        self._workers: list[_Worker] = []
-        try:
-            for index in range(size):
-                self._workers.append(_Worker(backend, worker_class, index, args, resources))
-            gather([worker.build() for worker in self._workers], "__init__", DEFAULT_TIMEOUT)
-        except BaseException:
-            self.close()
-            raise
-
-    def map(
-        self, method: str, arguments: Sequence[tuple[Any, ...]], timeout: float = DEFAULT_TIMEOUT
-    ) -> list[Any]:
-        self.check_arguments(arguments)
-        deadline = monotonic() + timeout
-        pairs = list(zip(self._workers, arguments, strict=True))
-        calls = [worker.send(method, args) for worker, args in pairs]
-        for index, (worker, call) in enumerate(zip(self._workers, calls, strict=True)):
-            worker.await_answer(call, deadline)
-            if call.outcome is None:
-                raise late(index, method, timeout)
-        return [call.outcome.unwrap() for call in calls if call.outcome]
-
-    def _submit(
-        self, index: int, method: str, args: tuple[Any, ...], keep: bool, future: CallFuture
-    ) -> None:
-        worker = self._workers[index]
-        try:
-            worker.await_in_background(worker.send(method, args, keep, future))
-        except WorkerLost as lost:  # it was given up before: the Future says so, as if it were now
-            settle(future, Outcome(error=lost))
-
-    def close(self) -> None:
-        for worker in self._workers:
-            worker.hang_up()
-        deadline = monotonic() + PATIENCE
-        for worker in self._workers:
-            worker.reap(max(0.0, deadline - monotonic()))
-
-
-class _Call:
+class Call:
     """A message to a worker, and who waits for its answer."""
 
     def __init__(self, kind: bytes, message: bytes, segments: Sequence[Segment] = ()) -> None:
@@ -243,9 +95,9 @@ class _Call:
         self.outcome = outcome
         settle(self.future, outcome)
 
-    def without_outcome(self) -> _Call:
+    def without_outcome(self) -> Call:
         """The message alone, for the journal: what came of it may be large."""
-        return _Call(self.kind, self.message, self.segments)
+        return Call(self.kind, self.message, self.segments)
 
     def drop(self) -> None:
         """It will not be sent again."""
@@ -254,30 +106,34 @@ class _Call:
         self.segments = ()
 
 
-def _again(call: _Call) -> _Call:
+def _again(call: Call) -> Call:
     """A call of the journal, to be repeated; the journal still holds its segments."""
-    return _Call(REPLAY, call.message[:-1] + REPLAY, call.segments)
+    return Call(REPLAY, call.message[:-1] + REPLAY, call.segments)
 
 
-class _Worker:
-    """The driver's side of one worker."""
+class Worker:
+    """A worker's process, the pipe to it, and all that it takes to start another like it."""
 
     def __init__(
         self,
-        backend: Multiprocessing,
+        backend: Backend,
+        store: Store,
+        settings: Settings,
         worker_class: Callable[..., Any],
         index: int,
         args: tuple[Any, ...],
         resources: dict[str, float],
     ) -> None:
-        self._backend = backend
+        self._backend = weakref.ref(backend)  # which holds groups, and so must not be held here
+        self._store = store
+        self._settings = settings
         self._index = index
         self._environment = threads(resources["threads"]) | _gpus(index, resources.get("gpus", 0))
-        self._restarts_left = backend.max_restarts
+        self._restarts_left = settings.max_restarts
         self._lock = threading.RLock()
-        self._waiting: deque[_Call] = deque()  # not sent yet
-        self._sent: deque[_Call] = deque()  # sent, no answer yet
-        self._done: list[_Call] = []  # answered since the snapshot
+        self._waiting: deque[Call] = deque()  # not sent yet
+        self._sent: deque[Call] = deque()  # sent, no answer yet
+        self._done: list[Call] = []  # answered since the snapshot
         self._journal_bytes = 0  # what those hold,
         self._journal_paths: set[str] = set()  # in these segments, among others
         self._snapshot_bytes = 0
@@ -291,9 +147,9 @@ class _Worker:
             self._blueprint = pack((worker_class, index, shipped))
         except Exception as error:
             raise name_unsendable(args, error) from error
-        self._origin = self._message(BUILD, (self._blueprint, backend.directories))
+        self._origin = self._message(BUILD, (self._blueprint, store.directories))
         self._reading = threading.Lock()  # held by whoever takes answers off the pipe
-        self._background: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
+        self._background: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._start_process()
 
@@ -310,7 +166,7 @@ class _Worker:
         args: tuple[Any, ...],
         keep: bool = False,
         future: Future[Any] | None = None,
-    ) -> _Call:
+    ) -> Call:
         """Send a call, or have it sent when the pipe has room."""
         shipped, held = self._shipped(args)
         try:
@@ -328,23 +184,23 @@ class _Worker:
         segments = []
         for arg in args:
             if isinstance(arg, SegmentRef):
-                if arg.backend is not self._backend:
-                    raise ValueError(f"a Ref of {arg.backend!r} in a call on {self._backend!r}")
+                if arg.backend is not self._backend():
+                    raise ValueError(f"a Ref of {arg.backend!r} in a call on {self._backend()!r}")
                 arg.segment.hold()
                 segments.append(arg.segment)
         shipped = (arg.segment.located if isinstance(arg, SegmentRef) else arg for arg in args)
         return tuple(shipped), segments
 
-    def _message(self, kind: bytes, content: Any, held: Sequence[Segment] = ()) -> _Call:
+    def _message(self, kind: bytes, content: Any, held: Sequence[Segment] = ()) -> Call:
         """A message with this content, which lies in a segment of its own if it is large."""
         stream, buffers = pickled(content)
         parts = pieces(stream, buffers)
         if sum(map(len, parts)) < SEGMENT_BYTES:
-            return _Call(kind, b"".join(parts) + kind, held)
-        segment = self._backend.pool.write(parts)
-        return _Call(kind, pack(segment.located) + kind, [segment, *held])
+            return Call(kind, b"".join(parts) + kind, held)
+        segment = self._store.pool.write(parts)
+        return Call(kind, pack(segment.located) + kind, [segment, *held])
 
-    def await_answer(self, call: _Call, deadline: float = inf) -> None:
+    def await_answer(self, call: Call, deadline: float = inf) -> None:
         """Take answers off the pipe until that of `call` is among them, or time is up."""
         while call.outcome is None:
             left = max(0.0, deadline - monotonic())
@@ -359,7 +215,7 @@ class _Worker:
             if left == 0:
                 return
 
-    def await_in_background(self, call: _Call) -> None:
+    def await_in_background(self, call: Call) -> None:
         """Have a thread do so."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._serve_futures, daemon=True)
@@ -452,7 +308,7 @@ class _Worker:
             os.close(self._end)
             self._end = -1
 
-    def _enqueue(self, call: _Call) -> None:
+    def _enqueue(self, call: Call) -> None:
         with uninterrupted(), self._lock:
             if self._lost is not None or self._closed:
                 call.drop()
@@ -470,7 +326,7 @@ class _Worker:
             self._sent.append(call)
             self._send(call)
 
-    def _send(self, call: _Call) -> None:
+    def _send(self, call: Call) -> None:
         paths = tuple(self._let_go.popleft() for _ in range(len(self._let_go)))
         for segment in call.segments:
             segment.hold()
@@ -523,8 +379,7 @@ class _Worker:
                 self._give_up(f"could not be built again: {outcome.error!r}", outcome.error)
                 return
             if type(outcome.value) is Kept:
-                kept = self._backend.pool.adopt(outcome.value.located)
-                outcome = Outcome(SegmentRef(self._backend, kept))
+                outcome = self._adopted(outcome.value.located)
             if call.kind == CALL:
                 self._note(call)
                 self._ask_for_snapshot()
@@ -533,7 +388,13 @@ class _Worker:
             self._send_what_fits()
         call.answer(outcome)
 
-    def _note(self, call: _Call) -> None:
+    def _adopted(self, located: Located) -> Outcome:
+        """A Ref of a value that the worker left to us."""
+        backend, segment = self._backend(), self._store.pool.adopt(located)
+        assert backend is not None  # the group that the call was made on holds it
+        return Outcome(SegmentRef(backend, segment))
+
+    def _note(self, call: Call) -> None:
         """Put a call that was answered into the journal."""
         self._done.append(call.without_outcome())
         self._journal_bytes += len(call.message)
@@ -545,15 +406,15 @@ class _Worker:
     def _ask_for_snapshot(self) -> None:
         """When there is much to repeat, or to keep for the case that it must be repeated."""
         much = max(JOURNAL_BYTES, 2 * self._snapshot_bytes)
-        due = len(self._done) >= self._backend.snapshot_every or self._journal_bytes > much
+        due = len(self._done) >= self._settings.snapshot_every or self._journal_bytes > much
         if due and not self._asked:
             self._asked = True
-            self._waiting.appendleft(_Call(SNAPSHOT, pack(()) + SNAPSHOT))
+            self._waiting.appendleft(Call(SNAPSHOT, pack(()) + SNAPSHOT))
 
     def _keep_snapshot(self, outcome: Outcome) -> None:
         if isinstance(outcome.error, OSError):  # no room for it: perhaps there is later
             self._asked = False
-            self._backend.pool.trim()
+            self._store.pool.trim()
             return
         if outcome.error is not None:  # nor will it be asked for again
             warnings.warn(
@@ -562,7 +423,7 @@ class _Worker:
                 stacklevel=2,
             )
             return
-        content = (self._blueprint, self._backend.directories, outcome.value)
+        content = (self._blueprint, self._store.directories, outcome.value)
         try:
             origin = self._message(RESTORE, content)
         except OSError:
@@ -611,7 +472,7 @@ class _Worker:
         while self._lent:
             self._lent.popleft().release()
         self._let_go.clear()
-        remove_all_of(self._backend.directories, str(self._process.pid))
+        remove_all_of(self._store.directories, str(self._process.pid))
 
     def _give_up(self, why: str, cause: BaseException | None = None) -> None:
         self._lost = WorkerLost(f"worker {self._index} {why}")

@@ -2,9 +2,9 @@
 
 `call` and `map` ask Ray for the answers themselves. For the futures of `submit`, Ray tells us when
 an answer is there, and one thread fulfils them. Only a few calls are sent ahead to a worker; the
-others wait here, where they can still be cancelled. `ray_journal` has the driver's side of a
-worker, which survives its actor; `ray_shell` and `ray_host` have what runs in Ray, and
-`ray_settings` how it is started.
+others wait here, where they can still be cancelled. `journal` has the driver's side of a
+worker, which survives its actor; `shell` and `host` have what runs in Ray, and
+`settings` how it is started.
 """
 
 from __future__ import annotations
@@ -29,23 +29,19 @@ from rlbook.backends import (
     Backend,
     CallFuture,
     Group,
-    Outcome,
     Ref,
     WorkerLost,
     _close_all,
     check_resources,
     check_workers,
-    gather,
-    late,
     missing_package,
-    ray_shell,
-    settle,
     threads,
-    unpack_outcome,
 )
-from rlbook.backends.ray_host import receive, ship, size
-from rlbook.backends.ray_journal import Answer, Call, Message, Worker
-from rlbook.backends.ray_settings import (
+from rlbook.backends.processes import announce, environment, own_directory
+from rlbook.backends.ray import shell
+from rlbook.backends.ray.host import receive, ship, size
+from rlbook.backends.ray.journal import Answer, Call, Message, Worker
+from rlbook.backends.ray.settings import (
     NO_DASHBOARD,
     QUIETLY,
     SKIPPED_LINES,
@@ -54,7 +50,9 @@ from rlbook.backends.ray_settings import (
     own_code,
     settings_for_spark,
 )
-from rlbook.backends.slots import announce, environment, lift, own_directory
+from rlbook.backends.slots import lift
+from rlbook.backends.waiting import gather, late
+from rlbook.backends.wire import Outcome, settle, unpack_outcome
 
 try:
     with environment(RAY_DEDUP_LOGS_SKIP_REGEX=SKIPPED_LINES):
@@ -69,7 +67,7 @@ except ImportError as error:
 atexit.register(_close_all)
 
 # Ray gets what it is to run by value, as it may have to run it where rlbook is not installed.
-ray.cloudpickle.register_pickle_by_value(ray_shell)
+ray.cloudpickle.register_pickle_by_value(shell)
 
 # What Ray raises for the answer of an actor that is no more, or whose machine is not.
 DEATHS = (
@@ -127,7 +125,7 @@ class Ray(Backend):
                 self._join(address, init)
             announce("Ray", monotonic() - started)
         self._code = None if Ray._of_this_machine else own_code()
-        self._task = ray.remote(ray_shell.run_task).options(max_retries=max_restarts)
+        self._task = ray.remote(shell.run_task).options(max_retries=max_restarts)
         threading.Thread(target=_fulfil, args=(self.answered,), daemon=True).start()
 
     @classmethod
@@ -249,7 +247,7 @@ class Ray(Backend):
         if variables != ONE_THREAD:
             # A process of its own: one that has run tasks may have loaded numerical libraries.
             options["runtime_env"] = {"env_vars": variables}
-        actor = ray.remote(ray_shell.Actor).options(**options)
+        actor = ray.remote(shell.Actor).options(**options)
         return lambda: actor.remote(self._code, variables)
 
     def put(self, value: Any) -> Ref:
@@ -297,7 +295,7 @@ class Ray(Backend):
 class RayRef(Ref):
     """A value in Ray's object store."""
 
-    def __init__(self, backend: Ray, stored: Any, nbytes: int) -> None:
+    def __init__(self, backend: Any, stored: Any, nbytes: int) -> None:
         super().__init__(backend)
         self.stored = stored
         self.nbytes = nbytes

@@ -31,7 +31,6 @@ import subprocess
 import sys
 import warnings
 import weakref
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -45,20 +44,18 @@ from rlbook.backends import (
     ONE_THREAD,
     Backend,
     Group,
-    Ref,
     check_resources,
     check_workers,
     missing_package,
-    pickled,
-    pieces,
-    unpack_outcome,
 )
-from rlbook.backends.java import find_java, java_home
+from rlbook.backends.processes import announce, environment, own_directory
 from rlbook.backends.shipping import package_zip
-from rlbook.backends.slots import announce, environment, own_directory
-from rlbook.backends.spark_group import SparkGroup
-from rlbook.backends.spark_jobs import Needs, Shipment, Threads, collect, needs, new_job_id
-from rlbook.backends.spark_tasks import Parcel, Surroundings, do_item, opened, parcel
+from rlbook.backends.spark.group import GroupSettings, SparkGroup
+from rlbook.backends.spark.java import find_java, java_home
+from rlbook.backends.spark.jobs import Needs, Threads, collect, needs, new_job_id
+from rlbook.backends.spark.store import SparkRef, Store
+from rlbook.backends.spark.tasks import Surroundings, do_item, opened
+from rlbook.backends.wire import unpack_outcome
 
 try:
     with warnings.catch_warnings():
@@ -109,7 +106,6 @@ class Spark(Backend):
         self.max_pending = max_pending
         self.threads = Threads()
         self._groups: weakref.WeakSet[SparkGroup] = weakref.WeakSet()
-        self._unused: deque[Any] = deque()
         self._warned = False
         self._directories = [own_directory()]
         context = getattr(spark, "sparkContext", spark) or SparkContext._active_spark_context
@@ -125,6 +121,7 @@ class Spark(Backend):
             self.shared_directories = [each.name for each in self._directories]
         else:
             add_package(self.context, self._directories[0].name)
+        self._store = Store(self.context, self.shared_directories)
 
     def _start(self, master: str | None, max_restarts: int) -> Any:
         master = master or f"local[{os.cpu_count() or 1},{max_restarts + 1}]"
@@ -150,7 +147,8 @@ class Spark(Backend):
     ) -> Group:
         check_workers(n)
         wanted = needs(self.context, check_resources(resources))
-        group = SparkGroup(self, n, worker_class, args, wanted)
+        settings = GroupSettings(self._store, self.threads, self.max_pending, self.max_state_bytes)
+        group = SparkGroup(self, settings, n, worker_class, args, wanted)
         self._groups.add(group)
         try:
             group.build()
@@ -165,37 +163,15 @@ class Spark(Backend):
         return group
 
     def put(self, value: Any) -> SparkRef:
-        return SparkRef(self, self.ship(value, shared=True))
-
-    def adopt(self, parcel: Parcel) -> SparkRef:
-        """A Ref of a value that a task made. On a cluster it becomes a broadcast here."""
-        if isinstance(parcel, bytes):
-            return SparkRef(self, self.shipment(self._broadcast(parcel)))
-        return SparkRef(self, self.shipment(parcel))
-
-    def ship(self, value: Any, shared: bool = False) -> Shipment:
-        """A value for tasks; `shared` if it is for many."""
-        parts = pieces(*pickled(value))
-        if shared and not self.shared_directories:
-            return self.shipment(self._broadcast(b"".join(parts)))
-        return self.shipment(parcel(self.shared_directories, "driver", parts))
-
-    def shipment(self, parcel: Parcel) -> Shipment:
-        """A parcel that tasks made, to be looked after."""
-        return Shipment(parcel, self._unused)
-
-    def _broadcast(self, content: bytes) -> Any:
-        while self._unused:
-            self._unused.popleft().destroy()
-        return self.context.broadcast(content)
+        return SparkRef(self, self._store.ship(value, shared=True))
 
     def run(
         self, function: Callable[[Any], Any], items: Iterable[Any], timeout: float = DEFAULT_TIMEOUT
     ) -> list[Any]:
-        shipped = [self.ship(item) for item in items]
+        shipped = [self._store.ship(item) for item in items]
         if not shipped:
             return []
-        code, job_id = self.ship(function), new_job_id()
+        code, job_id = self._store.ship(function), new_job_id()
         around = Surroundings(job_id, self.shared_directories, 0, b"", [], {})
         task = partial(do_item, around, code.parcel)
         tasks = [each.parcel for each in shipped]
@@ -211,7 +187,7 @@ class Spark(Backend):
             name = getattr(function, "__name__", "function")
             message = f"{name}() of {len(tasks)} items was not done after {timeout:g} seconds"
             raise (TimeoutError(message) if isinstance(error, TimeoutError) else error) from None
-        answers = [self.shipment(each) for each in parcels]
+        answers = [self._store.shipment(each) for each in parcels]
         return [unpack_outcome(each.parcel, opened).unwrap() for each in answers]
 
     def close(self) -> None:
@@ -225,14 +201,6 @@ class Spark(Backend):
         self.threads.close()
         for directory in self._directories:
             directory.cleanup()
-
-
-class SparkRef(Ref):
-    """A value in a file, or, on a cluster, in a broadcast variable."""
-
-    def __init__(self, backend: Spark, shipment: Shipment) -> None:
-        super().__init__(backend)
-        self.shipment = shipment
 
 
 def on_one_machine(master: str) -> bool:

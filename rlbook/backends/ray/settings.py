@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rlbook.backends import ONE_THREAD
-from rlbook.backends.ray_shell import Code
+from rlbook.backends.ray.shell import Code
 from rlbook.backends.shipping import package_zip
 
 QUIETLY: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}

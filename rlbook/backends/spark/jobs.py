@@ -3,45 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import threading
 import uuid
-import weakref
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Any, NamedTuple
 
-from rlbook.backends import WorkerLost, attempt, settle, threads
-from rlbook.backends.segments import Located
-from rlbook.backends.spark_tasks import Parcel
+from rlbook.backends import WorkerLost, threads
+from rlbook.backends.wire import attempt, settle
 
 # What Spark says when the process of a task died, as often as it may.
 DEATH = re.compile(r"Python worker exited unexpectedly|ExecutorLostFailure|Python worker died")
-
-
-class Shipment:
-    """A parcel as the driver holds it. What it takes elsewhere goes when nobody holds this.
-
-    Args:
-        parcel: what it is.
-        unused: where to note a broadcast that goes: Spark cannot be told by a finaliser, which may
-            run in the midst of a talk with Spark.
-    """
-
-    def __init__(self, parcel: Parcel, unused: deque[Any]) -> None:
-        self.parcel = parcel
-        if isinstance(parcel, Located):
-            weakref.finalize(self, _remove, parcel.path).atexit = False
-        elif not isinstance(parcel, bytes):
-            weakref.finalize(self, unused.append, parcel).atexit = False
-
-
-def _remove(path: str) -> None:
-    with contextlib.suppress(OSError):
-        os.unlink(path)
 
 
 class Needs(NamedTuple):

@@ -21,7 +21,8 @@ from concurrent.futures import Future
 from math import inf
 from typing import Any, NamedTuple
 
-from rlbook.backends import CallFuture, Outcome
+from rlbook.backends import CallFuture
+from rlbook.backends.wire import Outcome
 
 # In a virtual second. A delay is a whole number of ticks, so that calls often end at the same time.
 TICKS = 1000

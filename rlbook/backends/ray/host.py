@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from rlbook.backends import (
+from rlbook.backends.slots import fill
+from rlbook.backends.wire import (
     Outcome,
     attempt,
     freeze,
@@ -20,7 +21,6 @@ from rlbook.backends import (
     thaw,
     unpack,
 )
-from rlbook.backends.slots import fill
 
 # Below this size Ray sends bytes along with the call. Above it, Ray stores the contents of arrays
 # in shared memory once, and lets every process on the machine look at them.

@@ -7,26 +7,16 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
-from rlbook.backends import (
-    DEFAULT_TIMEOUT,
-    CallFuture,
-    Group,
-    Outcome,
-    attempt,
-    gather,
-    name_unsendable,
-    settle,
-    unpack_outcome,
-)
-from rlbook.backends.segments import remove_all_of
+from rlbook.backends import DEFAULT_TIMEOUT, Backend, CallFuture, Group
+from rlbook.backends.located import remove_all_of
 from rlbook.backends.slots import lift
-from rlbook.backends.spark_jobs import Needs, Shipment, collect, explain, new_job_id
-from rlbook.backends.spark_tasks import Answer, Kept, Parcel, Surroundings, Task, do_call, opened
-
-if TYPE_CHECKING:
-    from rlbook.backends.spark import Spark, SparkRef
+from rlbook.backends.spark.jobs import Needs, Threads, collect, explain, new_job_id
+from rlbook.backends.spark.store import Shipment, SparkRef, Store
+from rlbook.backends.spark.tasks import Answer, Kept, Parcel, Surroundings, Task, do_call, opened
+from rlbook.backends.waiting import gather
+from rlbook.backends.wire import Outcome, attempt, name_unsendable, settle, unpack_outcome
 
 
 class Batch:
@@ -50,6 +40,15 @@ class Batch:
         self.over = threading.Event()
 
 
+class GroupSettings(NamedTuple):
+    """What a group gets from its backend; see the arguments of `Spark`."""
+
+    store: Store
+    threads: Threads
+    max_pending: int
+    max_state_bytes: int
+
+
 class SparkGroup(Group):
     """Workers as values: `_states` has each one's snapshot.
 
@@ -58,18 +57,21 @@ class SparkGroup(Group):
 
     def __init__(
         self,
-        backend: Spark,
+        backend: Backend,
+        settings: GroupSettings,
         size: int,
         worker_class: Callable[..., Any],
         args: tuple[Any, ...],
         needs: Needs,
     ) -> None:
-        super().__init__(size, backend.max_pending)
+        super().__init__(size, settings.max_pending)
         self._backend = backend
+        self._settings = settings
+        self._store = settings.store
         self._needs = needs
         lifted, self._blueprint_refs = lift(backend, args)
         try:
-            self._blueprint = backend.ship((worker_class, lifted), shared=True)
+            self._blueprint = self._store.ship((worker_class, lifted), shared=True)
         except Exception as error:
             raise name_unsendable(args, error) from error
         self._states: list[Shipment | None] = [None] * size
@@ -123,7 +125,7 @@ class SparkGroup(Group):
         for args in arguments:
             lifted, used = lift(self._backend, args)
             try:
-                calls.append(self._backend.ship((method, lifted)))
+                calls.append(self._store.ship((method, lifted)))
             except Exception as error:
                 raise name_unsendable(args, error) from error
             refs.append(used)
@@ -141,7 +143,7 @@ class SparkGroup(Group):
             first = all(self._lines[index][0] is batch for index in batch.indices)
             if first and not batch.begun:
                 batch.begun = True
-                self._backend.threads.run(self._execute, batch)
+                self._settings.threads.run(self._execute, batch)
 
     def _execute(self, batch: Batch) -> None:
         """Run the job, keep the new states, let the next batches begin, and answer."""
@@ -152,8 +154,8 @@ class SparkGroup(Group):
             answers = self._collect(batch, live)
         except Exception as failure:
             error = explain(failure, [batch.indices[i] for i in live])
-            remove_all_of(self._backend.shared_directories, batch.job_id)
-        states = [a.state if a.state is None else self._backend.shipment(a.state) for a in answers]
+            remove_all_of(self._store.directories, batch.job_id)
+        states = [a.state if a.state is None else self._store.shipment(a.state) for a in answers]
         with self._lock:
             if not self._closed:
                 for i, state in zip(live, states, strict=False):
@@ -173,15 +175,15 @@ class SparkGroup(Group):
         refs = [*self._blueprint_refs, *(ref for refs in batch.refs for ref in refs)]
         around = Surroundings(
             batch.job_id,
-            self._backend.shared_directories,
-            self._backend.max_state_bytes,
+            self._store.directories,
+            self._settings.max_state_bytes,
             self._blueprint.parcel,
             versions(self._blueprint_refs),
             {ref.version: ref.shipment.parcel for ref in refs},
         )
         tasks = [self._task(batch, i) for i in live]
         job = partial(do_call, around)
-        return collect(self._backend.context, batch.job_id, self._needs, job, tasks, len(tasks))
+        return collect(self._store.context, batch.job_id, self._needs, job, tasks, len(tasks))
 
     def _task(self, batch: Batch, i: int) -> Task:
         index = batch.indices[i]
@@ -190,23 +192,26 @@ class SparkGroup(Group):
 
     def _received(self, parcel: Parcel) -> Outcome:
         """The outcome in a parcel, which takes no room any more."""
-        shipment = self._backend.shipment(parcel)
+        shipment = self._store.shipment(parcel)
         outcome = unpack_outcome(shipment.parcel, opened)
         if isinstance(outcome.value, Kept):
-            return attempt(self._backend.adopt, outcome.value.parcel)
+            return attempt(self._adopted, outcome.value.parcel)
         return outcome
+
+    def _adopted(self, parcel: Parcel) -> SparkRef:
+        return SparkRef(self._backend, self._store.adopt(parcel))
 
     def _cancel(self, batch: Batch) -> None:
         """Have the batch end, also if Spark is only about to hear of it."""
         for future in batch.futures:
             future.cancel()
         if batch.begun and not batch.over.is_set():
-            self._backend.context.cancelJobGroup(batch.job_id)
-            self._backend.threads.run(self._cancel_until_over, batch)
+            self._store.context.cancelJobGroup(batch.job_id)
+            self._settings.threads.run(self._cancel_until_over, batch)
 
     def _cancel_until_over(self, batch: Batch) -> None:
         while not batch.over.wait(0.5):
-            self._backend.context.cancelJobGroup(batch.job_id)
+            self._store.context.cancelJobGroup(batch.job_id)
 
 
 def versions(refs: Sequence[SparkRef]) -> list[int]:

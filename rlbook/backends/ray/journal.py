@@ -7,18 +7,17 @@ actor's state.
 
 from __future__ import annotations
 
+import queue
 import threading
 import warnings
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-from rlbook.backends import Outcome, WorkerLost, settle
-
-if TYPE_CHECKING:
-    from rlbook.backends.ray import Ray
+from rlbook.backends import WorkerLost
+from rlbook.backends.wire import Outcome, settle
 
 # So many calls are sent to an actor before it answers the first. The rest can be cancelled.
 SEND_AHEAD = 8
@@ -50,6 +49,24 @@ class Call:
         self.done = False
 
 
+class Driver(Protocol):
+    """What a worker needs of its backend, which is a `Ray`."""
+
+    max_restarts: int
+    snapshot_every: int
+    max_pending: int
+    answered: queue.SimpleQueue[Answer | None]
+
+    def runs(self) -> bool:
+        """Whether Ray does."""
+
+    def kill(self, actor: Any) -> None:
+        """End an actor's process."""
+
+    def store(self, value: Any) -> Any:
+        """Ray's name for a value, which is in its store from now on."""
+
+
 class Answer(NamedTuple):
     """What Ray has to say to something that was sent to an actor."""
 
@@ -63,7 +80,7 @@ class Answer(NamedTuple):
 class Worker:
     """Its actor, and all that it takes to make another like it."""
 
-    def __init__(self, backend: Ray, index: int, new_actor: Callable[[], Any]) -> None:
+    def __init__(self, backend: Driver, index: int, new_actor: Callable[[], Any]) -> None:
         self.backend = backend
         self._index = index
         self._new_actor = new_actor

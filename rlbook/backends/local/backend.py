@@ -1,0 +1,165 @@
+"""Workers in this very process: no start-up, no speed-up, and the easiest place to debug.
+
+Arguments and results are packed and unpacked all the same. What works here works everywhere, and
+what would not travel fails here first.
+
+Asynchronous code is hard to test, since it is never the same twice. Here it can be: with a
+`schedule` calls are done in an order that looks as wild as a cluster's and comes from a seed, and
+with `faults` workers die on the way.
+"""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any
+
+from rlbook.backends import (
+    DEFAULT_TIMEOUT,
+    MAX_PENDING,
+    Backend,
+    Ref,
+    check_resources,
+    check_workers,
+)
+from rlbook.backends.local.group import LocalGroup, LocalRef, LocalWorker, received, ship
+from rlbook.backends.local.schedule import Schedule
+from rlbook.backends.local.simulator import (
+    Faults,
+    MortalWorker,
+    ScheduledGroup,
+    checked_faults,
+    deaths_of,
+)
+from rlbook.backends.tasks import Tasks
+from rlbook.backends.wire import pack, unpack
+
+# How many workers share the items of `run` where calls have a schedule or faults.
+TASK_WORKERS = 4
+
+
+class Local(Backend):
+    """Runs every call at once, in the calling thread; unless there is a schedule.
+
+    With a schedule `submit` gives a Future that is not done, and nothing happens until somebody
+    waits: by `result` or `exception`, by `concurrent.futures.wait` or `as_completed`, or by asking
+    `done` again and again, each time for one more call. Then calls are done one after the other, in
+    the thread that waits and in an order that only the seed decides, until what is waited for is.
+
+    >>> from concurrent.futures import as_completed
+    >>> class Worker:
+    ...     def __init__(self, index):
+    ...         self.index = index
+    ...     def name(self):
+    ...         return self.index
+    >>> with Local(schedule=7) as backend:
+    ...     group = backend.launch(Worker, 4)
+    ...     futures = [group.submit(i, "name") for i in range(4)]
+    ...     [future.result() for future in as_completed(futures)]
+    [1, 2, 0, 3]
+
+    Timeouts are then in virtual seconds. A call takes 0.001 to 1 of them, and as many again when
+    its worker died in it. So timeouts can be tested too, and repeat; only `as_completed` reads the
+    clock first, and may be off by what time its caller took.
+
+    Args:
+        schedule: the seed of the order in which calls are done; None: at once.
+        faults: the chance, from 0 to below 1, that a worker dies in a call: half of them before
+            they have done it, half after, and before their answer counts. Or pairs (worker, n):
+            each group's worker of that index dies after it has done its n-th call, from 1, where
+            a call that is tried twice counts twice.
+        max_restarts: how often a worker that died is built again before `WorkerLost`.
+        snapshot_every: a worker's snapshot is taken after this many calls, so that a restart
+            repeats at most these. Without faults there are none.
+        max_pending: how many calls to a worker may wait for an answer before `submit` waits too.
+
+    Raises:
+        ValueError: one of these is out of range.
+    """
+
+    name = "local"
+    parallel = False
+
+    def __init__(
+        self,
+        schedule: int | None = None,
+        faults: Faults = 0.0,
+        max_restarts: int = 3,
+        snapshot_every: int = 64,
+        max_pending: int = MAX_PENDING,
+    ) -> None:
+        if schedule is not None:
+            _check_whole("schedule", schedule, 0)
+        for name, value, least in (
+            ("max_restarts", max_restarts, 0),
+            ("snapshot_every", snapshot_every, 1),
+            ("max_pending", max_pending, 1),
+        ):
+            _check_whole(name, value, least)
+        self.faults = checked_faults(faults)
+        super().__init__()
+        self.schedule = None if schedule is None else Schedule(schedule)
+        self.seed = schedule or 0  # of the deaths
+        self.max_restarts = max_restarts
+        self.snapshot_every = snapshot_every
+        self.max_pending = max_pending
+        self._groups: weakref.WeakSet[LocalGroup] = weakref.WeakSet()
+        self._numbers = itertools.count()
+        self._tasks: LocalGroup | None = None
+
+    def launch(
+        self,
+        worker_class: Callable[..., Any],
+        n: int,
+        *args: Any,
+        resources: Mapping[str, float] | None = None,
+    ) -> LocalGroup:
+        check_workers(n)
+        check_resources(resources)  # there are only this process's
+        number, shipped = next(self._numbers), ship(args)
+        workers = [
+            self._new_worker(number, index, partial(_build, worker_class, index, shipped))
+            for index in range(n)
+        ]
+        if self.schedule is None:
+            group = LocalGroup(self, workers, self.max_pending)
+        else:
+            group = ScheduledGroup(self, workers, self.max_pending, self.schedule)
+        self._groups.add(group)
+        return group
+
+    def _new_worker(self, group: int, index: int, build: Callable[[], Any]) -> LocalWorker:
+        if not self.faults:
+            return LocalWorker(build)
+        deaths = deaths_of(self.faults, index, f"{self.seed} {group} {index}")
+        return MortalWorker(build, index, deaths, self.max_restarts, self.snapshot_every)
+
+    def put(self, value: Any) -> Ref:
+        return LocalRef(self, pack(value))
+
+    def run(
+        self, function: Callable[[Any], Any], items: Iterable[Any], timeout: float = DEFAULT_TIMEOUT
+    ) -> list[Any]:
+        if self.schedule is None and not self.faults:
+            return [unpack(pack(function(*received(ship((item,)))))) for item in items]
+        if self._tasks is None:
+            self._tasks = self.launch(Tasks, TASK_WORKERS)
+        tasks, code = self._tasks, pack(function)
+        futures = [tasks.submit(i % len(tasks), "run", code, item) for i, item in enumerate(items)]
+        return tasks.gather(futures, getattr(function, "__name__", "function"), timeout)
+
+    def close(self) -> None:
+        for group in list(self._groups):
+            group.close()
+        self._tasks = None
+
+
+def _build(worker_class: Callable[..., Any], index: int, shipped: tuple[Any, ...]) -> Any:
+    return worker_class(index, *received(shipped))
+
+
+def _check_whole(name: str, value: Any, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name}={value!r} is not allowed: a whole number, at least {least}")

@@ -1,0 +1,177 @@
+"""Simulated time and simulated deaths: asynchronous programs that repeat to the last bit.
+
+With a schedule, calls end in an order that only a seed decides. With faults, workers die in
+calls that a seed or a list chooses, and are built again as on an engine with processes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import threading
+import warnings
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
+from typing import Any, TypeAlias
+
+from rlbook.backends import DEFAULT_TIMEOUT, Backend, CallFuture, WorkerLost
+from rlbook.backends.local.group import LocalGroup, LocalWorker, ship
+from rlbook.backends.local.schedule import Line, Schedule, ScheduledFuture
+from rlbook.backends.waiting import late
+from rlbook.backends.wire import Outcome, freeze, thaw
+
+# A chance, or for some workers the number of a call, from 1, in which it dies.
+Faults: TypeAlias = float | Collection[tuple[int, int]]
+
+# When a worker dies: before it does what it is asked, or before it can say that it has.
+BEFORE, AFTER = "before", "after"
+
+
+class ScheduledGroup(LocalGroup):
+    """The workers, and the calls that wait for them."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        workers: Sequence[LocalWorker],
+        max_pending: int,
+        schedule: Schedule,
+    ) -> None:
+        super().__init__(backend, workers, max_pending)
+        self.schedule = schedule
+        self._lines = [Line() for _ in workers]
+
+    def map(
+        self, method: str, arguments: Sequence[tuple[Any, ...]], timeout: float = DEFAULT_TIMEOUT
+    ) -> list[Any]:
+        self.check_arguments(arguments)
+        futures = [self.submit(i, method, *args) for i, args in enumerate(arguments)]
+        return self.gather(futures, method, timeout)
+
+    def gather(self, futures: Sequence[Any], what: str, timeout: float) -> list[Any]:
+        """The same, where time is virtual."""
+        deadline = self.schedule.deadline(timeout)
+        for index, future in enumerate(futures):
+            if not self.schedule.advance(future.is_over, deadline):
+                for waiting in futures[index:]:
+                    waiting.cancel()
+                raise late(index, what, timeout)
+        return [future.result() for future in futures]
+
+    def _await_room(self, room: threading.BoundedSemaphore) -> bool:
+        deadline = self.schedule.deadline(DEFAULT_TIMEOUT)
+        return self.schedule.advance(lambda: room.acquire(blocking=False), deadline)
+
+    def _new_future(self) -> ScheduledFuture:
+        return self.schedule.new_future()
+
+    def _submit(
+        self, index: int, method: str, args: tuple[Any, ...], keep: bool, future: CallFuture
+    ) -> None:
+        perform = partial(self._perform, self._worker(index), method, ship(args), keep)
+        self.schedule.add(self._lines[index], future, perform)
+
+    def close(self) -> None:
+        super().close()
+        for index, line in enumerate(self._lines):
+            self.schedule.abandon(line, RuntimeError(f"worker {index} was closed"))
+
+
+class MortalWorker(LocalWorker):
+    """A worker that dies now and then, and is brought back to where it was.
+
+    Args:
+        build: makes the object.
+        index: of the worker in its group.
+        deaths: for every try at a call, whether and when it dies.
+        max_restarts: how often it is brought back.
+        snapshot_every: so many calls at most are repeated then.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[], Any],
+        index: int,
+        deaths: Iterator[str | None],
+        max_restarts: int,
+        snapshot_every: int,
+    ) -> None:
+        super().__init__(build)
+        self._index = index
+        self._deaths = deaths
+        self._restarts_left = max_restarts
+        self._snapshot_every = snapshot_every
+        self._restore = build  # as it was before what is in the journal
+        self._journal: list[tuple[str, tuple[Any, ...]]] = []
+        self._can_be_saved = True
+        self._lost: WorkerLost | None = None
+
+    def perform(self, method: str, shipped: tuple[Any, ...]) -> Outcome | None:
+        if self._lost is not None:
+            return Outcome(error=self._lost)
+        death = next(self._deaths)
+        outcome = None if death == BEFORE else super().perform(method, shipped)
+        if death is not None:
+            return self._die(method)
+        self._journal.append((method, shipped))
+        if len(self._journal) >= self._snapshot_every and self._can_be_saved:
+            self._save()
+        return outcome
+
+    def _save(self) -> None:
+        try:
+            snapshot = freeze(self._object)
+        except Exception as error:
+            self._can_be_saved = False
+            warnings.warn(
+                f"worker {self._index} cannot be pickled ({error}): after a death, all its calls "
+                "are repeated from the first",
+                stacklevel=2,
+            )
+            return
+        self._restore = partial(thaw, snapshot, self._build)
+        self._journal.clear()
+
+    def _die(self, method: str) -> Outcome | None:
+        """Lose the object, and have one like it; or, if that was too often, say so."""
+        self._object = None
+        if self._restarts_left == 0:
+            self._lost = WorkerLost(
+                f"worker {self._index} died too often; the last time in {method}(), by faults=. "
+                "Its calls can be repeated with a higher max_restarts"
+            )
+            return Outcome(error=self._lost)
+        self._restarts_left -= 1
+        self._object = self._restore()
+        for earlier, shipped in self._journal:
+            super().perform(earlier, shipped)
+        return None
+
+
+def deaths_of(faults: Faults, index: int, seed: str) -> Iterator[str | None]:
+    """For each try at a call of worker `index`, whether and when it dies."""
+    chance = random.Random(seed)
+    for n in itertools.count(1):
+        if not isinstance(faults, float):
+            yield AFTER if (index, n) in faults else None
+        elif chance.random() < faults:
+            yield chance.choice((BEFORE, AFTER))
+        else:
+            yield None
+
+
+def checked_faults(faults: Any) -> Faults:
+    """The chance as a float, or the pairs as a set; or raise the ValueError of `Local`."""
+    if isinstance(faults, int | float) and not isinstance(faults, bool) and 0 <= faults < 1:
+        return float(faults)
+    if isinstance(faults, Collection) and all(map(_is_place, faults)):
+        return frozenset(faults)
+    raise ValueError(
+        f"faults={faults!r} is not allowed: a number from 0 to below 1, or pairs (worker, n) with "
+        "worker from 0 and n from 1"
+    )
+
+
+def _is_place(pair: Any) -> bool:
+    whole = isinstance(pair, tuple) and len(pair) == 2 and all(type(part) is int for part in pair)
+    return whole and pair[0] >= 0 and pair[1] >= 1

@@ -1,0 +1,158 @@
+"""Workers in processes of their own on this machine, each at the end of a pipe.
+
+Every worker has a process and, in the driver, a `Worker` that feeds it: calls go down the pipe in
+order, answers come back in that order. Whoever waits for an answer takes it off the pipe: the
+caller itself in `call` and `map` (waking a second thread would take longer than the call), and a
+thread in the background for the futures of `submit`. When the process dies, the one who waits
+sees the pipe end, starts another process, brings it to where the old one was, and sends again
+whatever has no answer yet.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from time import monotonic
+from typing import Any
+
+from rlbook.backends import (
+    DEFAULT_TIMEOUT,
+    MAX_PENDING,
+    Backend,
+    CallFuture,
+    Group,
+    WorkerLost,
+    check_resources,
+    check_workers,
+)
+from rlbook.backends.multiprocessing.segments import SegmentRef, Store
+from rlbook.backends.multiprocessing.worker import PATIENCE, Settings, Worker
+from rlbook.backends.tasks import Tasks
+from rlbook.backends.waiting import gather, late
+from rlbook.backends.wire import (
+    Outcome,
+    pack,
+    settle,
+)
+
+
+class Multiprocessing(Backend):
+    """One process for each worker.
+
+    Args:
+        max_restarts: how often a worker whose process died is built again before `WorkerLost`.
+        snapshot_every: a worker's snapshot is fetched after this many calls, so that a restart
+            repeats at most these. Sooner, if what was sent in them takes much memory.
+        max_pending: how many calls to a worker may wait for an answer before `submit` waits too.
+    """
+
+    name = "multiprocessing"
+
+    def __init__(
+        self, max_restarts: int = 3, snapshot_every: int = 64, max_pending: int = MAX_PENDING
+    ) -> None:
+        if os.name != "posix":
+            raise RuntimeError("backend='multiprocessing' needs Linux, macOS or WSL")
+        super().__init__()
+        self.max_restarts = max_restarts
+        self.snapshot_every = snapshot_every
+        self.max_pending = max_pending
+        self._groups: weakref.WeakSet[MultiprocessingGroup] = weakref.WeakSet()
+        self._tasks: MultiprocessingGroup | None = None
+        self._store = Store()
+
+    @property
+    def directories(self) -> list[str]:
+        """Where segments lie: in memory where there is some, and else on disk."""
+        return self._store.directories
+
+    def launch(
+        self,
+        worker_class: Callable[..., Any],
+        n: int,
+        *args: Any,
+        resources: Mapping[str, float] | None = None,
+    ) -> MultiprocessingGroup:
+        check_workers(n)
+        wanted = check_resources(resources)
+        group = MultiprocessingGroup(self, self._store, worker_class, n, args, wanted)
+        self._groups.add(group)
+        return group
+
+    def put(self, value: Any) -> SegmentRef:
+        return SegmentRef(self, self._store.pool.store(value))
+
+    def run(
+        self, function: Callable[[Any], Any], items: Iterable[Any], timeout: float = DEFAULT_TIMEOUT
+    ) -> list[Any]:
+        if self._tasks is None:
+            self._tasks = self.launch(Tasks, os.cpu_count() or 1)
+        tasks, code = self._tasks, pack(function)
+        futures = [tasks.submit(i % len(tasks), "run", code, item) for i, item in enumerate(items)]
+        try:
+            return gather(futures, getattr(function, "__name__", "function"), timeout)
+        except TimeoutError:
+            self._tasks = None  # the next run must not wait for these
+            tasks.close()
+            raise
+
+    def close(self) -> None:
+        for group in list(self._groups):
+            group.close()
+        self._tasks = None
+        self._store.close()
+
+
+class MultiprocessingGroup(Group):
+    """Workers, each in a process."""
+
+    def __init__(
+        self,
+        backend: Multiprocessing,
+        store: Store,
+        worker_class: Callable[..., Any],
+        size: int,
+        args: tuple[Any, ...],
+        resources: dict[str, float],
+    ) -> None:
+        super().__init__(size, backend.max_pending)
+        self._workers: list[Worker] = []
+        settings = Settings(backend.max_restarts, backend.snapshot_every)
+        try:
+            for index in range(size):
+                worker = Worker(backend, store, settings, worker_class, index, args, resources)
+                self._workers.append(worker)
+            gather([worker.build() for worker in self._workers], "__init__", DEFAULT_TIMEOUT)
+        except BaseException:
+            self.close()
+            raise
+
+    def map(
+        self, method: str, arguments: Sequence[tuple[Any, ...]], timeout: float = DEFAULT_TIMEOUT
+    ) -> list[Any]:
+        self.check_arguments(arguments)
+        deadline = monotonic() + timeout
+        pairs = list(zip(self._workers, arguments, strict=True))
+        calls = [worker.send(method, args) for worker, args in pairs]
+        for index, (worker, call) in enumerate(zip(self._workers, calls, strict=True)):
+            worker.await_answer(call, deadline)
+            if call.outcome is None:
+                raise late(index, method, timeout)
+        return [call.outcome.unwrap() for call in calls if call.outcome]
+
+    def _submit(
+        self, index: int, method: str, args: tuple[Any, ...], keep: bool, future: CallFuture
+    ) -> None:
+        worker = self._workers[index]
+        try:
+            worker.await_in_background(worker.send(method, args, keep, future))
+        except WorkerLost as lost:  # it was given up before: the Future says so, as if it were now
+            settle(future, Outcome(error=lost))
+
+    def close(self) -> None:
+        for worker in self._workers:
+            worker.hang_up()
+        deadline = monotonic() + PATIENCE
+        for worker in self._workers:
+            worker.reap(max(0.0, deadline - monotonic()))

@@ -1,0 +1,15 @@
+"""Workers as Ray actors, on this machine or on a cluster."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rlbook.backends.ray.backend import Ray as Ray
+
+
+def __getattr__(name: str) -> Any:
+    """Import the driver's side at its first use, since the workers' side does not need it."""
+    if name != "Ray":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from rlbook.backends.ray.backend import Ray
+
+    return Ray
