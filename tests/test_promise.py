@@ -13,11 +13,10 @@ from probes import LAKE, METHODS, Probe, agent_of
 
 import rlbook_envs  # noqa: F401  (registers the worlds)
 from benchmarks import soak
-from rlbook.algorithms import monte_carlo
 from rlbook.backends import Backend
 from rlbook.schedules import Linear
 from rlbook.tabular import agent as table_agent
-from rlbook.tabular import temporal_difference
+from rlbook.tabular import monte_carlo_prediction, temporal_difference
 
 # Workers in other processes cannot import these modules, as they cannot import a notebook's cells.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -190,8 +189,8 @@ def test_monte_carlo_gives_the_same_numbers_and_plays_elsewhere(backend, tmp_pat
 
     policy = np.random.default_rng(0).dirichlet(np.ones(4), size=16)
     options = {"episodes": 500, "seed": 3, "num_envs": 4}
-    reference = monte_carlo.evaluate_policy(LAKE, policy, **options)
-    found = monte_carlo.evaluate_policy(make, policy, backend=backend, **options)
+    reference = monte_carlo_prediction.evaluate_policy(LAKE, policy, **options)
+    found = monte_carlo_prediction.evaluate_policy(make, policy, backend=backend, **options)
     assert np.array_equal(found.values, reference.values, equal_nan=True)
     assert np.array_equal(found.counts, reference.counts)
     players = {path.name for path in tmp_path.iterdir()} - {str(os.getpid())}
