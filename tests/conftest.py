@@ -39,6 +39,19 @@ def backend_of(item: pytest.Item) -> str | None:
     return callspec.params.get("backend") if callspec else None
 
 
+def repeats_a_behaviour(item: pytest.Item) -> bool:
+    """Whether a test on an engine repeats what another case of the same test shows of it.
+
+    `@pytest.mark.once_per_engine(method="sarsa")` names the case that each engine runs, and
+    `@pytest.mark.on_one_engine("multiprocessing")` the engine that is enough.
+    """
+    once, one = item.get_closest_marker("once_per_engine"), item.get_closest_marker("on_one_engine")
+    if one and backend_of(item) not in one.args:
+        return True
+    params = item.callspec.params
+    return bool(once) and any(params[name] != value for name, value in once.kwargs.items())
+
+
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests that need an engine, and put all tests of one backend together.
@@ -49,6 +62,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if backend_of(item) in ENGINES:
             item.add_marker(backend_of(item))
+            if repeats_a_behaviour(item):
+                item.add_marker("soak")
         engine = next((name for name in ENGINES if item.get_closest_marker(name)), None)
         if engine in ("ray", "spark"):
             item.add_marker(pytest.mark.xdist_group(engine))

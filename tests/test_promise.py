@@ -62,6 +62,7 @@ def reference():
     return found
 
 
+@pytest.mark.once_per_engine(workers=2)
 @pytest.mark.parametrize("workers", [1, 2, 4])
 def test_every_backend_and_number_of_workers_gives_the_same_numbers(backend, workers, reference):
     assert_same(run(LAKE, backend, workers), reference)
@@ -74,6 +75,7 @@ SMALL = {"rounds": 3, "sync_every": 250, "epsilon": Linear(1.0, 0.2, 3000)}
 OTHERS = [method for method in METHODS if method not in ("q_learning", "n_step_expected_sarsa")]
 
 
+@pytest.mark.once_per_engine(method="monte_carlo")
 @pytest.mark.parametrize("method", OTHERS)
 def test_every_method_gives_the_same_numbers_on_every_backend(backend, method):
     reference = run(LAKE, method=method, **SMALL)
@@ -96,6 +98,7 @@ SNAKE = {
 }
 
 
+@pytest.mark.once_per_engine(seen="window")
 @pytest.mark.parametrize("seen, method", [("window", "q_learning"), ("features", "sarsa_lambda")])
 def test_a_hash_table_is_the_same_on_every_backend(backend, seen, method):
     options = {"method": method, "table": "hash", **SMALL}
@@ -134,6 +137,7 @@ def test_a_worker_that_is_killed_in_a_call_changes_no_number(
     assert_same(found, reference)
 
 
+@pytest.mark.on_one_engine("multiprocessing")
 @pytest.mark.parametrize("backend", APART, indirect=True)
 def test_workers_killed_at_random_change_no_number(backend):
     """`make soak` kills more of them."""
