@@ -1,4 +1,4 @@
-"""One running backend of each kind for all tests, in an order that starts each only once."""
+"""One running backend of each kind for all tests, and which tests need which engine."""
 
 import signal
 from collections.abc import Iterator
@@ -16,16 +16,16 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "ray": {"snapshot_every": 4, "max_restarts": 100, "num_cpus": 2},
     "spark": {"max_restarts": 2},
 }
-MARKS = {"ray": pytest.mark.ray, "spark": pytest.mark.spark}
+# Each has a marker of its name. A test that uses several of them runs with the first one's.
+ENGINES = ["ray", "spark", "multiprocessing"]
 # What a shell starts with `&` ignores Ctrl-C, and so would all that tests start and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 NAMES = ["local scheduled", *backends.BACKENDS]
-EVERY = [pytest.param(name, marks=MARKS.get(name, ())) for name in NAMES]
 
 
-@pytest.fixture(scope="session", params=EVERY)
+@pytest.fixture(scope="session", params=NAMES)
 def backend(request: pytest.FixtureRequest) -> Iterator[backends.Backend]:
     """Each backend in turn. One that cannot start is a failure, never a skip."""
     name = request.param.split()[0]
@@ -33,11 +33,43 @@ def backend(request: pytest.FixtureRequest) -> Iterator[backends.Backend]:
         yield started
 
 
+def backend_of(item: pytest.Item) -> str | None:
+    """The name of the backend that a test gets from the fixture, if it gets one."""
+    callspec = getattr(item, "callspec", None)
+    return callspec.params.get("backend") if callspec else None
+
+
+def repeats_a_behaviour(item: pytest.Item) -> bool:
+    """Whether a test on an engine repeats what another case of the same test shows of it.
+
+    `@pytest.mark.once_per_engine(method="sarsa")` names the case that each engine runs, and
+    `@pytest.mark.on_one_engine("multiprocessing")` the engine that is enough.
+    """
+    once, one = item.get_closest_marker("once_per_engine"), item.get_closest_marker("on_one_engine")
+    if one and backend_of(item) not in one.args:
+        return True
+    params = item.callspec.params
+    return bool(once) and any(params[name] != value for name, value in once.kwargs.items())
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All of one backend's tests together, whichever file they are in."""
+    """Mark the tests that need an engine, and put all tests of one backend together.
+
+    With `--dist loadgroup`, all tests of Ray run one after the other in one process of
+    pytest-xdist, and all of Spark in another, so that each engine starts only once.
+    """
+    for item in items:
+        if backend_of(item) in ENGINES:
+            item.add_marker(backend_of(item))
+            if repeats_a_behaviour(item):
+                item.add_marker("soak")
+        engine = next((name for name in ENGINES if item.get_closest_marker(name)), None)
+        if engine in ("ray", "spark"):
+            item.add_marker(pytest.mark.xdist_group(engine))
 
     def place(item: pytest.Item) -> int:
-        name = getattr(item, "callspec", None) and item.callspec.params.get("backend")
+        name = backend_of(item)
         return NAMES.index(name) if name in NAMES else -1
 
     items.sort(key=place)

@@ -13,11 +13,10 @@ from probes import LAKE, METHODS, Probe, agent_of
 
 import rlbook_envs  # noqa: F401  (registers the worlds)
 from benchmarks import soak
-from rlbook.algorithms import monte_carlo
 from rlbook.backends import Backend
 from rlbook.schedules import Linear
 from rlbook.tabular import agent as table_agent
-from rlbook.tabular import temporal_difference
+from rlbook.tabular import monte_carlo_prediction, temporal_difference
 
 # Workers in other processes cannot import these modules, as they cannot import a notebook's cells.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -63,6 +62,7 @@ def reference():
     return found
 
 
+@pytest.mark.once_per_engine(workers=2)
 @pytest.mark.parametrize("workers", [1, 2, 4])
 def test_every_backend_and_number_of_workers_gives_the_same_numbers(backend, workers, reference):
     assert_same(run(LAKE, backend, workers), reference)
@@ -75,6 +75,7 @@ SMALL = {"rounds": 3, "sync_every": 250, "epsilon": Linear(1.0, 0.2, 3000)}
 OTHERS = [method for method in METHODS if method not in ("q_learning", "n_step_expected_sarsa")]
 
 
+@pytest.mark.once_per_engine(method="monte_carlo")
 @pytest.mark.parametrize("method", OTHERS)
 def test_every_method_gives_the_same_numbers_on_every_backend(backend, method):
     reference = run(LAKE, method=method, **SMALL)
@@ -97,6 +98,7 @@ SNAKE = {
 }
 
 
+@pytest.mark.once_per_engine(seen="window")
 @pytest.mark.parametrize("seen, method", [("window", "q_learning"), ("features", "sarsa_lambda")])
 def test_a_hash_table_is_the_same_on_every_backend(backend, seen, method):
     options = {"method": method, "table": "hash", **SMALL}
@@ -135,6 +137,7 @@ def test_a_worker_that_is_killed_in_a_call_changes_no_number(
     assert_same(found, reference)
 
 
+@pytest.mark.on_one_engine("multiprocessing")
 @pytest.mark.parametrize("backend", APART, indirect=True)
 def test_workers_killed_at_random_change_no_number(backend):
     """`make soak` kills more of them."""
@@ -190,8 +193,8 @@ def test_monte_carlo_gives_the_same_numbers_and_plays_elsewhere(backend, tmp_pat
 
     policy = np.random.default_rng(0).dirichlet(np.ones(4), size=16)
     options = {"episodes": 500, "seed": 3, "num_envs": 4}
-    reference = monte_carlo.evaluate_policy(LAKE, policy, **options)
-    found = monte_carlo.evaluate_policy(make, policy, backend=backend, **options)
+    reference = monte_carlo_prediction.evaluate_policy(LAKE, policy, **options)
+    found = monte_carlo_prediction.evaluate_policy(make, policy, backend=backend, **options)
     assert np.array_equal(found.values, reference.values, equal_nan=True)
     assert np.array_equal(found.counts, reference.counts)
     players = {path.name for path in tmp_path.iterdir()} - {str(os.getpid())}

@@ -44,11 +44,13 @@ def assert_same(mine, reference):
     assert mine._states == reference._states and mine.algorithm.updates > 0
 
 
+@pytest.mark.once_per_engine(agent_class=DQN)
 @pytest.mark.parametrize("agent_class", [DQN, Rainbow])
 def test_every_backend_gives_the_same_numbers(backend, agent_class):
     assert_same(run(agent_class, backend=backend, workers=2), run(agent_class))
 
 
+@pytest.mark.on_one_engine("multiprocessing")
 def test_a_compiled_world_gives_the_same_numbers_on_every_backend(backend):
     assert_same(run(env="rlbook/Snake-v0", backend=backend, workers=2), run(env="rlbook/Snake-v0"))
 
@@ -74,6 +76,7 @@ class Saboteur(gymnasium.Wrapper):
         return self.env.step(action)
 
 
+@pytest.mark.once_per_engine(agent_class=DQN)
 @pytest.mark.parametrize("agent_class, workers", [(DQN, 2), (Rainbow, 1)])
 @pytest.mark.parametrize("backend", APART, indirect=True)
 def test_a_killed_worker_changes_nothing(backend, agent_class, workers, tmp_path):

@@ -26,6 +26,7 @@ from rlbook.backends.wire import unsendable
 # Workers in other processes cannot import this module, as they cannot import a notebook's cells.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
+pytestmark = pytest.mark.multiprocessing
 LARGE = 100_000  # elements: more than goes through the pipe
 here = pytest.mark.parametrize("backend", ["multiprocessing"], indirect=True)
 

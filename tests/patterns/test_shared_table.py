@@ -98,6 +98,7 @@ def optimal_share(agent):
     return dp.start_value(table, values) / optimum
 
 
+@pytest.mark.once_per_engine(kind=QLearning)
 @pytest.mark.parametrize("kind", [QLearning, Sarsa])
 def test_learners_who_share_a_table_learn_on_every_backend(backend, kind):
     agent = kind(
