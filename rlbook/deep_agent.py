@@ -107,7 +107,7 @@ class DeepAgent(Agent):
             there is one. Vectors are faster without.
         pattern: how work flows: `"synchronous"`, `"data_parallel"` or `"asynchronous_actors"`; see
             `rlbook.patterns`.
-        resources: what each worker gets, such as `{"gpus": 0.5}`; see `rlbook.backends.RESOURCES`.
+        resources: what each worker gets, such as `{"gpus": 0.5}`; see `Backend.launch`.
             A worker with a GPU acts on it.
         hyperparameters: see `Hyperparameters` in the agent's module.
 

@@ -14,7 +14,7 @@ class Workers:
     Args:
         backend: where they run.
         owned: whether to close the backend too when the workers are released.
-        resources: what each worker gets; see `rlbook.backends.RESOURCES`.
+        resources: what each worker gets; see `Backend.launch`.
     """
 
     def __init__(

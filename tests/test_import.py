@@ -106,6 +106,50 @@ def test_nobody_but_backends_names_a_backend():
             assert "rlbook.backends." not in text, name
 
 
+# From the bottom up: what is in one line may import what is in the lines above it, and its own line.
+LAYERS = (
+    ("rlbook.arguments", "rlbook.schedules", "rlbook.saving", "rlbook.comparison"),
+    ("rlbook.backends",),
+    ("rlbook.envs", "rlbook.history", "rlbook.workers"),
+    ("rlbook.ops", "rlbook.data", "rlbook.nn"),
+    ("rlbook.algorithm",),
+    ("rlbook.tabular.policies", "rlbook.tabular.value_table", "rlbook.tabular.interface"),
+    ("rlbook.tabular.loop", "rlbook.tabular.learner", "rlbook.tabular.averaging"),
+    ("rlbook.patterns",),
+    ("rlbook.agent",),
+    ("rlbook.deep_agent", "rlbook.tabular"),
+    ("rlbook.algorithms",),
+    ("rlbook.evaluation", "rlbook.plotting", "rlbook.filming"),
+    ("rlbook.check",),
+    ("rlbook.cli", "rlbook.__main__"),
+    ("rlbook",),
+)
+
+
+def layer_of(module):
+    """The number of the line that names this module, or the package that is nearest to it."""
+    names = {name: number for number, line in enumerate(LAYERS) for name in line}
+    while module not in names:
+        module = module.rpartition(".")[0]
+    return names[module]
+
+
+def test_imports_point_downwards():
+    """Algorithms stand on patterns, those on data and networks, those on environments."""
+    for name in MODULES:
+        if within(name, "rlbook") and name != "rlbook":
+            for module in imports(name) & MODULES.keys() - {"rlbook"}:
+                if within(module, "rlbook"):
+                    assert layer_of(module) <= layer_of(name), f"{name} imports {module}"
+
+
+def test_no_package_imports_its_own_modules_in_a_circle():
+    """Not even inside functions or for type checkers, except where a package offers its parts."""
+    graph = {name: imports(name) & MODULES.keys() - {name} for name in MODULES}
+    graph["rlbook"] = set()  # which fetches its parts at first use
+    list(TopologicalSorter(graph).static_order())  # raises CycleError
+
+
 def test_no_module_waits_for_itself():
     graph = {
         name: {module for module in imports(name, at_start=True) if module in MODULES}

@@ -252,10 +252,9 @@ class WorldEnv(gymnasium.Env[Any, Any]):
         return None
 
     def get_state(self) -> dict[str, Any]:
-        """Return the whole state, which `set_state` restores, as Python numbers and lists."""
+        """Return the whole state, which `set_state` restores, as numbers and an array."""
         key = None if self._key is None else int(self._key)
-        state = np.asarray(self.state).tolist()
-        return {"key": key, "counter": self._counter, "fresh": self._fresh, "state": state}
+        return {"key": key, "counter": self._counter, "fresh": self._fresh, "state": self.state}
 
     def set_state(self, saved: dict[str, Any]) -> None:
         """Restore a state that `get_state` returned, in this process or in another one."""
@@ -449,7 +448,7 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv):  # type: ignore[type-arg]
             getattr(self, name)[:] = saved[name]
 
     def get_row(self, row: int) -> dict[str, Any]:
-        """Return the state of one row as Python numbers and lists, which `set_row` restores."""
+        """Return the state of one row as numbers and an array, which `set_row` restores."""
         if self._keys is None:
             raise gymnasium.error.ResetNeeded("call reset() before the first get_row()")
         return {
@@ -457,7 +456,7 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv):  # type: ignore[type-arg]
             "counter": int(self._counters[row]),
             "length": int(self._lengths[row]),
             "ended": bool(self._ended[row]),
-            "state": np.asarray(self.world.state(self._states, row)).tolist(),
+            "state": self.world.state(self._states, row),
         }
 
     def set_row(self, row: int, saved: dict[str, Any]) -> None:

@@ -95,7 +95,7 @@ class TableAgent(Agent):
         pattern: `"averaged_tables"`; or `"shared_table"`: every worker goes on as soon as it is
             done, with a table that all share and another worker holds. That is faster where workers
             differ in speed, and then the numbers depend on which of them was first.
-        resources: what each worker gets; see `rlbook.backends.RESOURCES`.
+        resources: what each worker gets; see `Backend.launch`.
         hyperparameters: see `Hyperparameters` in the agent's module.
 
     Attributes:

@@ -117,7 +117,7 @@ class _Place:
         self.interface = interface(make_env, int(self.env_key))
         # Between rounds, what is remembered speaks of states; during one, of rows.
         self.position = Position()
-        self.remembered: tuple[list[int], list[int], list[float]] = ([], [], [])
+        self.remembered = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
         if state is not None:
             self.position = Position(*state["position"])
             self.remembered = state["memory"]
@@ -166,26 +166,26 @@ class _Place:
         memory = Memory(
             np.zeros(room, np.int64), np.zeros(room, np.int64), np.zeros(room), np.array([count])
         )
-        memory.rows[:count] = [table.row(state) for state in rows]
+        memory.rows[:count] = [table.row(int(state)) for state in rows]
         memory.actions[:count], memory.numbers[:count] = actions, numbers
         return memory
 
     def _remember(self, memory: Memory, table: _Copy) -> None:
         now = slice(int(memory.length[0]))
-        states = [table.state(row) for row in memory.rows[now].tolist()]
-        self.remembered = (states, memory.actions[now].tolist(), memory.numbers[now].tolist())
+        states = np.array([table.state(row) for row in memory.rows[now]], np.int64)
+        self.remembered = (states, memory.actions[now].copy(), memory.numbers[now].copy())
 
     def get_state(self) -> dict[str, Any]:
-        obs, action, clock, episode_return, episode_length = self.position
+        obs, action, counter, episode_return, episode_length = self.position
         return {
             "position": [
                 int(obs),
                 int(action),
-                int(clock),
+                int(counter),
                 float(episode_return),
                 int(episode_length),
             ],
-            "memory": [list(column) for column in self.remembered],
+            "memory": list(self.remembered),
             "env": self.interface.get_state(),
         }
 

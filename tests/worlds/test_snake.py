@@ -293,7 +293,7 @@ def test_the_state_survives_a_file(view):
     actions = [UP, UP, RIGHT, RIGHT, DOWN, DOWN, LEFT]
     for action in actions[:3]:
         env.step(action)
-    other.set_state(json.loads(json.dumps(env.get_state())))
+    other.set_state(json.loads(json.dumps(env.get_state(), default=np.ndarray.tolist)))
     for action in actions[3:]:
         mine, theirs = env.step(action), other.step(action)
         assert np.array_equal(mine[0], theirs[0]) and mine[1:] == theirs[1:]
