@@ -9,6 +9,9 @@ READY := $(VENV)/.ready
 BENCH_VENV := .venv-bench
 BENCH_PY := $(BENCH_VENV)/bin/python
 BENCH_READY := $(BENCH_VENV)/.ready
+# How many tests run at a time: PROCESSES=0 runs one after the other, in one process.
+PROCESSES ?= auto
+PYTEST := $(PY) -m pytest -n $(PROCESSES)
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 
 CHAPTERS := $(sort $(wildcard book/[0-9]*.ipynb)) $(sort $(wildcard book/solutions/*.ipynb))
@@ -17,7 +20,7 @@ CHAPTERS := $(sort $(wildcard book/[0-9]*.ipynb)) $(sort $(wildcard book/solutio
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test book book-data bench soak clean
+.PHONY: help lab quick test checks book book-data bench soak clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,14 +28,19 @@ help: ## list these targets
 lab: $(READY) ## open the book in JupyterLab; ARGS="--no-browser --port 8899" reaches Jupyter
 	$(PY) -m jupyterlab $(AS_ROOT) --ServerApp.root_dir="$(CURDIR)/book" $(ARGS)
 
-test: $(READY) ## style, types, unit tests, then every chapter and solution
+quick: checks ## style, types and the unit tests that start no engine: two minutes on two cores
+	$(PYTEST) --dist worksteal -m "not (multiprocessing or ray or spark or slow or soak)" tests $(ARGS)
+
+test: checks ## style, types, all tests but make soak's, then every chapter and solution: a quarter of an hour
+	$(PYTEST) --dist loadgroup tests
+ifneq ($(strip $(CHAPTERS)),)
+	$(PYTEST) --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout=240 $(CHAPTERS)
+endif
+
+checks: $(READY)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
-	$(PY) -m pytest tests
-ifneq ($(strip $(CHAPTERS)),)
-	$(PY) -m pytest --nbval --nbval-current-env --nbval-cell-timeout=240 $(CHAPTERS)
-endif
 
 book: $(READY) ## run every chapter and write executed copies and HTML; ARGS="--only 03 --in-place"
 	$(PY) book/tools/build.py $(ARGS)
@@ -45,7 +53,8 @@ book-data: $(READY) ## measure again what chapters draw and have no time for: an
 bench: $(BENCH_READY) ## measure ours beside its peers in one run; ARGS reaches the benchmarks
 	$(BENCH_PY) -m benchmarks $(ARGS)
 
-soak: $(READY) ## kill workers at random, and see that no number changes; takes about half an hour
+soak: $(READY) ## every behaviour on every engine, then kill workers at random: about three quarters of an hour
+	$(PYTEST) --dist loadgroup -m soak tests
 	$(PY) -m benchmarks.soak $(ARGS)
 
 clean: ## remove the environments, build/ and every cache
