@@ -71,9 +71,11 @@ def _python(agent_class: Any, options: dict[str, Any], steps: int) -> Callable[[
 
     def side() -> float:
         face = interface(lambda: gymnasium.make(ORDINARY), seed=1)
-        chance, reset, step, out_of_time = face.rules
+        step_key, reset, step, time_limit_reached = face.rules
         learn = method.make_learn(*method.parts)
-        loop = make_loop(chance, reset, step, out_of_time, method.act, learn, method.on_policy)
+        loop = make_loop(
+            step_key, reset, step, time_limit_reached, method.act, learn, method.on_policy
+        )
         q, visits = agent._table.copy(), agent._counts.copy()
         memory = Memory(*(np.zeros(steps, kind) for kind in (int, int, float)), np.zeros(1, int))
         records = np.zeros(steps, int), np.zeros(steps), np.zeros(steps, int)

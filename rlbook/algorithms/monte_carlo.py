@@ -1,9 +1,8 @@
-"""Monte Carlo: the value of a state is the mean of the returns that followed it.
+"""On-policy Monte Carlo control (Sutton and Barto, 2018, sections 5.3 and 5.4).
 
-Chapter 01 of the book. First prediction (Sutton and Barto, 2018, section 5.1): play whole episodes
-with a fixed policy; whenever a state is met for the first time in an episode, note the return from
-there on. Then control (sections 5.3 and 5.4): do the same for pairs of state and action, while
-the policy is ε-greedy in the means so far.
+Chapter 01 of the book explains the method. The value of a state-action pair is estimated by the
+mean of the returns that followed it, while the policy is ε-greedy in these means. Prediction, for
+which the policy is fixed, is in `rlbook.tabular.monte_carlo_prediction`.
 """
 
 from __future__ import annotations
@@ -18,13 +17,8 @@ from rlbook.arguments import check_flag
 from rlbook.schedules import Harmonic, Schedule
 from rlbook.tabular.agent import TableAgent, TableHyperparameters
 from rlbook.tabular.loop import Method
-from rlbook.tabular.monte_carlo_prediction import (
-    Rule,
-)
-from rlbook.tabular.policies import (
-    Table,
-    epsilon_greedy,
-)
+from rlbook.tabular.monte_carlo_prediction import Rule
+from rlbook.tabular.policies import Table, epsilon_greedy
 from rlbook_envs.compiled import rule
 
 
@@ -40,23 +34,23 @@ def monte_carlo_update(
     gamma: float,
     first_visit: bool,
 ) -> float:
-    """Move each pair of an episode towards the return that followed it (S. and B., section 5.4).
+    """Move the value of each pair of an episode towards its return (S. and B., section 5.4).
 
     Args:
         q: (S, A) float64, changed in place.
-        visits: (S, A) int64, changed in place: how many returns each entry has learned from.
+        visits: (S, A) int64, changed in place: the number of updates of each entry.
         states: (T,) int64, the states in which the agent acted.
-        actions: (T,) int64.
-        rewards: (T,) float64, the reward that followed each.
-        last_value: what followed the last reward: 0 after a terminated episode, the value of the
-            pair that would have come next after a truncated one.
-        learning_rate: the step size α; None for one over the number of visits, so that the entry
-            is the mean of all its returns (Sutton and Barto, equation 2.3).
-        gamma: the discount γ.
-        first_visit: learn only from the first visit to each pair.
+        actions: (T,) int64, the actions taken.
+        rewards: (T,) float64, the reward that followed each action.
+        last_value: the value after the last reward: 0 if the episode terminated, the value of the
+            next state-action pair if it was truncated.
+        learning_rate: the step size α; None for 1 / (number of visits), so that the entry is the
+            mean of all its returns (Sutton and Barto, equation 2.3).
+        gamma: the discount factor γ.
+        first_visit: whether to learn only from the first visit to each pair.
 
     Returns:
-        The sum of |return - old value| over all visits learned from.
+        The sum of |return - old value| over all updates.
     """
     error, following = 0.0, last_value
     for t in range(len(states) - 1, -1, -1):  # G_t = R_{t+1} + γ G_{t+1}
@@ -74,20 +68,21 @@ def monte_carlo_update(
     return error
 
 
-# Large at first, so that the returns of early policies are forgotten; small in the end, since
+# The step size is large at first, to forget the returns of early policies, and small later, because
 # returns are noisy.
 FADING = Harmonic(0.1, 50_000)
 
 
 @dataclass(frozen=True)
 class Hyperparameters(TableHyperparameters):
-    """What `MonteCarlo` can be told, beside what `TableHyperparameters` says.
+    """Hyperparameters of `MonteCarlo`, in addition to those of `TableHyperparameters`.
 
     Attributes:
-        learning_rate: step size α, in (0, 1], or a schedule. None: one over the number of visits,
-            so that an entry is the mean of all returns that were seen, also those of early, bad
-            policies (Sutton and Barto, section 5.4). A larger one forgets them.
-        first_visit: learn from the first visit to a pair in an episode; otherwise from every visit.
+        learning_rate: step size α in (0, 1], or a schedule. None means 1 / (number of visits), so
+            that an entry is the mean of all returns, including those of early, bad policies (Sutton
+            and Barto, section 5.4). A larger step size forgets them.
+        first_visit: whether to learn only from the first visit to a pair in an episode (first-visit
+            Monte Carlo) or from every visit.
     """
 
     learning_rate: float | Schedule | None = FADING
@@ -100,10 +95,10 @@ class Hyperparameters(TableHyperparameters):
 
 
 class MonteCarlo(TableAgent):
-    """On-policy Monte Carlo control for ε-greedy policies, with a table. See `TableAgent`.
+    """On-policy Monte Carlo control for ε-greedy policies, with a table (see `TableAgent`).
 
-    With `epsilon=schedules.Harmonic(1.0, 50_000)` it is GLIE: greedy in the limit, with infinite
-    exploration.
+    With `epsilon=schedules.Harmonic(1.0, 50_000)`, the policy is greedy in the limit with infinite
+    exploration (GLIE).
 
     >>> agent = MonteCarlo("rlbook/FrozenLake-v0", seed=1)
     >>> history = agent.learn(400_000)
@@ -120,12 +115,12 @@ class MonteCarlo(TableAgent):
 
 @cache
 def whole_episodes(first_visit: bool, sample_means: bool) -> Rule:
-    """Note every step, and learn from all of them when the episode has ended."""
+    """Return a `learn` that stores every step and updates all pairs when the episode ends."""
 
     @rule
     def learn(  # type: ignore[no-untyped-def]
         q, visits, memory, obs, action, reward, next_obs, next_action, terminated,
-        ended, epsilon, learning_rate, gamma, policy_key, clock,
+        ended, epsilon, learning_rate, gamma, policy_key, counter,
     ):  # fmt: skip
         rows, actions, rewards, length = memory
         now = length[0]

@@ -1,7 +1,8 @@
-"""Q-learning (Watkins, 1989; Sutton and Barto, 2018, section 6.5): chapter 03 of the book.
+"""Q-learning (Watkins, 1989; Sutton and Barto, 2018, section 6.5).
 
-The update rules, and the agent that applies them. The training loop that calls the rules is in
-`rlbook.tabular.loop`, and what all agents with a table share is in `rlbook.tabular.agent`.
+Chapter 03 of the book explains the method. This module contains the update rules and the agent that
+applies them. The training loop that calls the rules is in `rlbook.tabular.loop`, and the base class
+of all tabular agents in `rlbook.tabular.agent`.
 """
 
 from __future__ import annotations
@@ -32,16 +33,21 @@ def q_learning_update(
 ) -> float:
     """Move q[obs, action] towards reward + gamma * max q[next_obs] (Sutton and Barto, eq. 6.8).
 
-    After a terminated step nothing follows, so the target is the reward alone. A truncated step is
-    an ordinary one: the world would have gone on.
+    After a termination no reward follows, so the target is the reward alone. A truncated step is
+    treated like any other step, because the episode would have gone on.
 
     Args:
         q: (S, A) float64, changed in place.
+        obs: the state S_t.
+        action: the action A_t.
+        reward: the reward R_{t+1}.
+        next_obs: the state S_{t+1}.
+        terminated: whether the step terminated the episode.
         learning_rate: the step size α.
-        gamma: the discount γ.
+        gamma: the discount factor γ.
 
     Returns:
-        The TD error δ, the target less the old value.
+        The TD error δ: the target minus the old value.
     """
     best = q[next_obs, 0]
     for value in q[next_obs]:
@@ -64,14 +70,16 @@ def double_q_learning_update(
     learning_rate: float,
     gamma: float,
 ) -> float:
-    """One table picks the next action, the other says what that is worth (Sutton and Barto, 6.10).
+    """Update one of the two tables of double Q-learning (Sutton and Barto, equation 6.10).
 
-    Which of the two tables is `q`, the one to be changed, is for the caller to toss a coin over
-    (van Hasselt, "Double Q-learning", NeurIPS 2010, algorithm 1).
+    The table `q` chooses the next action, and `other` gives the value of this action. The caller
+    decides at random which of the two tables is `q` (van Hasselt, "Double Q-learning", NeurIPS
+    2010, algorithm 1).
 
     Args:
         q: (S, A) float64, changed in place.
         other: (S, A) float64, only read.
+        obs, action, reward, next_obs, terminated, learning_rate, gamma: as in `q_learning_update`.
 
     Returns:
         The TD error δ.
@@ -84,11 +92,11 @@ def double_q_learning_update(
 
 @dataclass(frozen=True)
 class Hyperparameters(TableHyperparameters):
-    """What `QLearning` can be told, beside what `TableHyperparameters` says.
+    """Hyperparameters of `QLearning`, in addition to those of `TableHyperparameters`.
 
     Attributes:
-        double: keep two tables, either of which says what the other's best action is worth, so that
-            luck is not taken for value (Sutton and Barto, section 6.7).
+        double: whether to use double Q-learning: each of two tables evaluates the best action of
+            the other, which avoids the maximisation bias (Sutton and Barto, section 6.7).
     """
 
     double: bool = False
@@ -101,7 +109,7 @@ class Hyperparameters(TableHyperparameters):
 
 
 class QLearning(TableAgent):
-    """Q-learning, or double Q-learning, with a table. See `TableAgent` for everything else.
+    """Q-learning or double Q-learning, with a table (see `TableAgent`).
 
     >>> agent = QLearning("rlbook/FrozenLake-v0", seed=1)
     >>> history = agent.learn(200_000)
@@ -122,27 +130,27 @@ class QLearning(TableAgent):
 
     @property
     def q(self) -> Table:
-        """(S, A) float64, the action values; of two tables, the mean."""
+        """The action values, (S, A) float64; with two tables, their mean."""
         return self._table.mean(axis=1) if self.settings.double else self._table
 
 
 @rule
-def double_epsilon_greedy(q: Table, obs: int, epsilon: float, key: np.uint64, clock: int) -> int:
-    """ε-greedy in the sum of two tables, q of shape (S, 2, A)."""
+def double_epsilon_greedy(q: Table, obs: int, epsilon: float, key: np.uint64, counter: int) -> int:
+    """Return an ε-greedy action in the sum of two tables, q of shape (S, 2, A)."""
     both = q[obs, 0] + q[obs, 1]
-    return epsilon_greedy(both.reshape(1, -1), 0, epsilon, key, clock)
+    return epsilon_greedy(both.reshape(1, -1), 0, epsilon, key, counter)
 
 
 @cache
 def double_step(update: Rule) -> Rule:
-    """Toss a coin for which table learns from this step."""
+    """Return a `learn` that applies a rule to one of two tables, chosen at random in every step."""
 
     @rule
     def learn(  # type: ignore[no-untyped-def]
         q, visits, memory, obs, action, reward, next_obs, next_action, terminated,
-        ended, epsilon, learning_rate, gamma, policy_key, clock,
+        ended, epsilon, learning_rate, gamma, policy_key, counter,
     ):  # fmt: skip
-        coin = int(random_bits(random_bits(policy_key, clock), 2) & np.uint64(1))
+        coin = int(random_bits(random_bits(policy_key, counter), 2) & np.uint64(1))
         visits[obs, coin, action] += 1
         return update(
             q[:, coin], q[:, 1 - coin],

@@ -1,10 +1,10 @@
-"""SARSA and its kin (Rummery and Niranjan, 1994; Sutton and Barto, 2018, chapters 6, 7 and 12).
+"""SARSA and its variants (Rummery and Niranjan, 1994; Sutton and Barto, 2018, chapters 6, 7, 12).
 
-Chapter 02 of the book. All of them learn the value of the policy that they follow, from the
-quintuple of state, action, reward, next state and next action. They differ in what they take for
-the value of what comes next: the next action's entry (SARSA), the mean over what the policy might
-do (Expected SARSA), n rewards and then an entry (n-step SARSA), or a mixture of all of these
-(SARSA(λ)).
+Chapter 02 of the book explains these methods. All of them are on-policy: they learn the value of
+the policy that they follow, from the quintuple of state, action, reward, next state and next
+action. They differ in the target: SARSA bootstraps from the value of the next action, Expected
+SARSA from the mean value under the policy, n-step SARSA from the value after n rewards, and
+SARSA(λ) from a weighted average of all n-step targets.
 """
 
 from __future__ import annotations
@@ -37,17 +37,22 @@ def sarsa_update(
 ) -> float:
     """Move q[obs, action] towards reward + gamma * q[next_obs, next_action] (S. and B., eq. 6.7).
 
-    After a terminated step nothing follows, so the target is the reward alone. A truncated step is
-    an ordinary one: next_action is what the policy would have done next.
+    After a termination no reward follows, so the target is the reward alone. A truncated step is
+    treated like any other step: next_action is the action that the policy would take next.
 
     Args:
         q: (S, A) float64, changed in place.
-        next_action: what the behaviour policy does in next_obs.
+        obs: the state S_t.
+        action: the action A_t.
+        reward: the reward R_{t+1}.
+        next_obs: the state S_{t+1}.
+        next_action: the action A_{t+1} of the behaviour policy in next_obs.
+        terminated: whether the step terminated the episode.
         learning_rate: the step size α.
-        gamma: the discount γ.
+        gamma: the discount factor γ.
 
     Returns:
-        The TD error δ, the target less the old value.
+        The TD error δ: the target minus the old value.
     """
     target = reward + gamma * (1 - terminated) * q[next_obs, next_action]
     td_error = target - q[obs, action]
@@ -57,7 +62,7 @@ def sarsa_update(
 
 @rule
 def expected_value(q: Table, obs: int, epsilon: float) -> float:
-    """The mean of q[obs] under the ε-greedy policy: Σ_a π(a|obs) q[obs, a]."""
+    """Return the mean of q[obs] under the ε-greedy policy, Σ_a π(a|obs) q[obs, a]."""
     best, total = q[obs, 0], 0.0
     for value in q[obs]:
         best = max(best, value)
@@ -84,7 +89,8 @@ def expected_sarsa_update(
 
     Args:
         q: (S, A) float64, changed in place.
-        epsilon: of the policy π.
+        obs, action, reward, next_obs, terminated, learning_rate, gamma: as in `sarsa_update`.
+        epsilon: ε of the policy π.
 
     Returns:
         The TD error δ.
@@ -110,17 +116,19 @@ def sarsa_lambda_update(
     gamma: float,
     lambda_: float,
 ) -> float:
-    """Move every pair of this episode by the TD error, as far as it is eligible (S. and B., 12.7).
+    """Move the value of every pair by the TD error times its eligibility trace (S. and B., 12.7).
 
-    A pair's trace grows by 1 when it is visited, and falls by the factor γλ in every step
-    ("accumulating traces"). The traces kept here are those of the pairs that the episode visited:
-    all others are 0.
+    The trace of a pair grows by 1 at each visit and decays by the factor γλ in every step
+    ("accumulating traces"). Only the traces of pairs that this episode has visited are stored; all
+    other traces are 0.
 
     Args:
         q: (S, A) float64, changed in place.
-        traces: of this episode, changed in place; empty at its beginning.
-        visits: (S, A) int64, changed in place: how often each entry was updated.
-        lambda_: λ; with 0 this is `sarsa_update`.
+        traces: the traces of this episode, changed in place; empty at its beginning.
+        visits: (S, A) int64, changed in place: the number of updates of each entry.
+        obs, action, reward, next_obs, next_action, terminated, learning_rate, gamma: as in
+            `sarsa_update`.
+        lambda_: λ; with 0, this is `sarsa_update`.
 
     Returns:
         The TD error δ.
@@ -146,15 +154,17 @@ def sarsa_lambda_update(
 
 @dataclass(frozen=True)
 class Hyperparameters(TableHyperparameters):
-    """What `Sarsa` can be told, beside what `TableHyperparameters` says.
+    """Hyperparameters of `Sarsa`, in addition to those of `TableHyperparameters`.
 
     Attributes:
-        expected: take the mean over the next action rather than the one that was drawn, also at the
-            end of n steps (Sutton and Barto, sections 6.6 and 7.2).
-        n_step: how many rewards are counted before an entry of the table stands for the rest. More
-            carry news further back at once, and are noisier (Sutton and Barto, section 7.2).
-        lambda_: λ of SARSA(λ), in [0, 1]; 0 is SARSA, 1 nearly Monte Carlo. Instead of n_step, and
-            not with `expected` (Sutton and Barto, section 12.7, where 0.9 does well).
+        expected: whether to bootstrap from the mean value over the next action rather than from the
+            value of the action that was drawn, also after n steps (Sutton and Barto, sections 6.6
+            and 7.2).
+        n_step: number of rewards before bootstrapping. With a larger n, a reward reaches earlier
+            states sooner, and targets are noisier (Sutton and Barto, section 7.2).
+        lambda_: λ of SARSA(λ), in [0, 1]; 0 is SARSA, and 1 is close to Monte Carlo. It can be
+            combined neither with `n_step` nor with `expected` (Sutton and Barto, section 12.7,
+            where 0.9 does well).
     """
 
     expected: bool = False
@@ -171,13 +181,13 @@ class Hyperparameters(TableHyperparameters):
         self._set("lambda_", check_number("lambda_", self.lambda_, 0, 1))
         if self.lambda_ > 0 and (self.n_step > 1 or self.expected):
             raise ValueError(
-                f"lambda_={self.lambda_} is not allowed with n_step={self.n_step} and "
-                f"expected={self.expected}: it needs n_step=1 and expected=False"
+                f"lambda_ must be 0 unless n_step=1 and expected=False, got {self.lambda_} with "
+                f"n_step={self.n_step} and expected={self.expected}"
             )
 
 
 class Sarsa(TableAgent):
-    """SARSA, Expected SARSA, n-step SARSA and SARSA(λ), with a table. See `TableAgent`.
+    """SARSA, Expected SARSA, n-step SARSA or SARSA(λ), with a table (see `TableAgent`).
 
     >>> agent = Sarsa("rlbook/FrozenLake-v0", seed=1, expected=True)
     >>> history = agent.learn(200_000)
@@ -199,17 +209,18 @@ class Sarsa(TableAgent):
         return Method(epsilon_greedy, sarsa_step, (sarsa_update,), True)
 
 
-# What the loop in `rlbook.tabular.loop` calls after every step.
+# The following functions make the `learn` that the loop in `rlbook.tabular.loop` calls after every
+# step.
 
 
 @cache
 def sarsa_step(update: Rule) -> Rule:
-    """Learn from every step at once, knowing the next action."""
+    """Return a `learn` that applies a rule such as `sarsa_update` to every step."""
 
     @rule
     def learn(  # type: ignore[no-untyped-def]
         q, visits, memory, obs, action, reward, next_obs, next_action, terminated,
-        ended, epsilon, learning_rate, gamma, policy_key, clock,
+        ended, epsilon, learning_rate, gamma, policy_key, counter,
     ):  # fmt: skip
         visits[obs, action] += 1
         return update(
@@ -221,12 +232,12 @@ def sarsa_step(update: Rule) -> Rule:
 
 @cache
 def expected_step(update: Rule) -> Rule:
-    """Learn from every step at once, knowing the policy."""
+    """Return a `learn` that applies a rule such as `expected_sarsa_update` to every step."""
 
     @rule
     def learn(  # type: ignore[no-untyped-def]
         q, visits, memory, obs, action, reward, next_obs, next_action, terminated,
-        ended, epsilon, learning_rate, gamma, policy_key, clock,
+        ended, epsilon, learning_rate, gamma, policy_key, counter,
     ):  # fmt: skip
         visits[obs, action] += 1
         return update(q, obs, action, reward, next_obs, terminated, learning_rate, gamma, epsilon)
@@ -236,12 +247,12 @@ def expected_step(update: Rule) -> Rule:
 
 @cache
 def n_steps(n: int, expected: bool) -> Rule:
-    """Learn about each step when n rewards have followed it, or when the episode has ended."""
+    """Return a `learn` that updates a pair when n rewards have followed it or the episode ends."""
 
     @rule
     def learn(  # type: ignore[no-untyped-def]
         q, visits, memory, obs, action, reward, next_obs, next_action, terminated,
-        ended, epsilon, learning_rate, gamma, policy_key, clock,
+        ended, epsilon, learning_rate, gamma, policy_key, counter,
     ):  # fmt: skip
         rows, actions, rewards, length = memory
         now = length[0]
@@ -253,14 +264,14 @@ def n_steps(n: int, expected: bool) -> Rule:
             if expected:
                 value = expected_value(q, next_obs, epsilon)
             last_value = (1 - terminated) * value
-            learned = now if ended else 1  # at the end of an episode, about all that are left
+            learned = now if ended else 1  # when the episode ends, all that are left
         for first in range(learned):
             target = n_step_return(rewards[first:now], last_value, gamma)
             td_error = target - q[rows[first], actions[first]]
             q[rows[first], actions[first]] += learning_rate * td_error
             visits[rows[first], actions[first]] += 1
             error += abs(td_error)
-        for i in range(now - learned):  # the others move up
+        for i in range(now - learned):  # move the others to the front
             rows[i], actions[i] = rows[i + learned], actions[i + learned]
             rewards[i] = rewards[i + learned]
         length[0] = now - learned
@@ -271,12 +282,12 @@ def n_steps(n: int, expected: bool) -> Rule:
 
 @cache
 def lambda_steps(lambda_: float) -> Rule:
-    """Learn about all pairs of the episode in every step; forget them when it ends."""
+    """Return a `learn` that updates all pairs of the episode in every step, as in SARSA(λ)."""
 
     @rule
     def learn(  # type: ignore[no-untyped-def]
         q, visits, memory, obs, action, reward, next_obs, next_action, terminated,
-        ended, epsilon, learning_rate, gamma, policy_key, clock,
+        ended, epsilon, learning_rate, gamma, policy_key, counter,
     ):  # fmt: skip
         td_error = sarsa_lambda_update(
             q, memory, visits, obs, action, reward, next_obs, next_action, terminated,

@@ -2,10 +2,10 @@
 
 A loop that learns from a table calls four functions and does not know what is behind them:
 
-    chance(env_key, clock) -> key                                what is random in one step
+    step_key(env_key, counter) -> key                            what is random in one step
     reset(env, key) -> obs
     step(env, obs, action, key) -> next_obs, reward, terminated
-    out_of_time(env, length, limit) -> truncated
+    time_limit_reached(env, length, limit) -> truncated
 
 For a world of `rlbook_envs` these are the world's own rules, and the loop is compiled together with
 them; where its state is not what is observed, as in Snake, `env` holds the state. For any other

@@ -1,1 +1,1 @@
-"""What algorithms with a table of values share."""
+"""Parts shared by the tabular algorithms: training loops, value tables, dynamic programming."""

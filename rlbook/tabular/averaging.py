@@ -1,4 +1,4 @@
-"""Averaging the tables that several environments bring back from a round."""
+"""Averages of the tables that several environments return from a round."""
 
 from __future__ import annotations
 
@@ -17,30 +17,34 @@ def average_tables(
     visits: NDArray[np.int64],
     counts: NDArray[np.int64] | None = None,
 ) -> Table:
-    """One table from several: the mean of each entry, weighted by how often each copy updated it.
+    """Return the average of several tables, weighted by the number of updates of each entry.
 
     Args:
-        q: (S, A), what the copies started from; entries that none of them updated stay so.
+        q: (S, A), the table from which the copies started. An entry that no copy updated keeps its
+            value.
         tables: (N, S, A), the copies.
         visits: (N, S, A), the number of updates of each entry of each copy.
-        counts: (S, A), if the entries are sample means: how many samples q is the mean of. Then the
-            result is the mean of all samples, old and new.
+        counts: (S, A), the number of samples of which each entry of q is the mean, if the entries
+            are sample means. The result is then the mean of all samples, old and new.
     """
     totals = visits.sum(axis=0)
     if counts is not None:
         mean = q.copy()
         for table, count in zip(tables, visits, strict=True):
-            # A copy moved from q to the mean of its samples and q's: undo the division.
+            # A copy is the mean of its own samples and those of q. Multiplying its change by the
+            # number of these samples gives the sum of its own deviations from q.
             mean += (table - q) * ((counts + count) / np.maximum(counts + totals, 1))
         return mean
     mean = np.where(totals > 0, 0.0, q)
-    for table, count in zip(tables, visits, strict=True):  # always in this order: sums round
+    for table, count in zip(
+        tables, visits, strict=True
+    ):  # the order is fixed because floating-point sums round
         mean += table * (count / np.maximum(totals, 1))
     return mean
 
 
 class Merged(NamedTuple):
-    """The table after a round, and how many updates each entry had in it."""
+    """The table after a round, and the number of updates of each entry in this round."""
 
     q: Table
     states: NDArray[np.int64] | None
@@ -48,7 +52,13 @@ class Merged(NamedTuple):
 
 
 def merge(work: Work, learned: list[Learned], initial_value: float) -> Merged:
-    """End a round: one table from those that the environments bring back, in their order."""
+    """Return one table from those that the environments learned in a round.
+
+    Args:
+        work: the round, as it was given to every environment.
+        learned: the results, in the order of the environments.
+        initial_value: value of the entries of new states.
+    """
     states = work.states
     if states is None:
         tables = np.stack([each.q for each in learned])
@@ -73,11 +83,11 @@ def merge(work: Work, learned: list[Learned], initial_value: float) -> Merged:
 def _union(
     old: NDArray[np.int64], met: list[NDArray[np.int64]]
 ) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
-    """All states in the order in which they were met, and the rows of each copy's states in it."""
+    """Return all states in the order of their first visits, and the rows of each copy's states."""
     row_of = {state: row for row, state in enumerate(old.tolist())}
     places = []
     for states in met:
-        new = states[len(old) :].tolist()  # each copy has the old ones first
+        new = states[len(old) :].tolist()  # the old states come first in every copy
         rows = [row_of.setdefault(state, len(row_of)) for state in new]
         places.append(np.concatenate([np.arange(len(old)), np.array(rows, np.int64)]))
     return np.array(list(row_of), np.int64), places

@@ -1,9 +1,10 @@
-"""Dynamic programming: exact values, for worlds whose probabilities are known.
+"""Dynamic programming: exact values for environments whose transition probabilities are known.
 
-A learner sees samples; here we look into the rules themselves. What comes out is the truth that the
-book draws as a dashed line into its plots. Everything works on a `TransitionTable`, whose axes are
-state s, action a and outcome k of chance, S x A x K. Equations are numbered as in Sutton and Barto,
-*Reinforcement Learning: An Introduction*, second edition, 2018, chapters 3 and 4.
+A learning agent sees only samples; dynamic programming uses the transition probabilities
+themselves. The book draws its results as dashed lines, to which learned values are compared. All
+functions work on a `TransitionTable`, whose axes are state s, action a and random outcome k, with
+shape (S, A, K). Equation numbers refer to Sutton and Barto, *Reinforcement Learning: An
+Introduction*, second edition, 2018, chapters 3 and 4.
 
 >>> table = transition_table("FrozenLake-v1")
 >>> optimum = value_iteration(table, gamma=1.0)
@@ -23,17 +24,17 @@ if TYPE_CHECKING:
 
     from rlbook_envs.world import TransitionTable, World
 
-# Sweeps of value iteration before it is given up.
+# The largest number of sweeps of value iteration.
 MAX_SWEEPS = 100_000
 
 
 class Optimum(NamedTuple):
-    """What is best, for every state.
+    """The optimal values and an optimal policy.
 
     Attributes:
         values: (S,) float64, the optimal state values v*.
         q: (S, A) float64, the optimal action values q*.
-        policy: (S,) int64, an action that is best in each state.
+        policy: (S,) int64, an optimal action in each state.
     """
 
     values: NDArray[np.float64]
@@ -42,18 +43,19 @@ class Optimum(NamedTuple):
 
 
 def transition_table(env: str | gymnasium.Env[Any, Any] | World) -> TransitionTable:
-    """The exact transition table of a small world.
+    """Return the exact transition table of a small environment.
 
-    Wrappers are taken off: the table knows neither their time limit nor what else they change.
+    Wrappers are removed, so the table includes neither their time limit nor any other change that
+    they make.
 
     Args:
-        env: a Gymnasium id, an environment, or the rules of one of our worlds.
+        env: a Gymnasium id, an environment, or a `World` of `rlbook_envs`.
 
     Returns:
-        The table (see `rlbook_envs.world.TransitionTable`), outcomes padded with probability 0.
+        The table (see `rlbook_envs.world.TransitionTable`); unused outcomes have probability 0.
 
     Raises:
-        TypeError: this is nothing whose probabilities are known.
+        TypeError: the transition probabilities of `env` are not known.
     """
     import gymnasium
 
@@ -67,37 +69,41 @@ def transition_table(env: str | gymnasium.Env[Any, Any] | World) -> TransitionTa
     bare = env.unwrapped if isinstance(env, gymnasium.Env) else None
     if isinstance(bare, worlds.WorldEnv):
         return worlds.transition_table(bare.world)
-    # Taxi's fickle passenger changes her mind outside the table that Gymnasium has for her.
+    # The table of Gymnasium's Taxi leaves out that a fickle passenger changes the destination.
     known = hasattr(bare, "P") and hasattr(bare, "initial_state_distrib")
     if known and not getattr(bare, "fickle_passenger", False):
         return _table_of_toy_text(bare)
     raise TypeError(
-        f"{env if bare is None else bare!r} has no exact table. Our worlds have one"
-        " (rlbook/FrozenLake-v0, …), and so have Gymnasium's FrozenLake, CliffWalking and Taxi."
+        f"{env if bare is None else bare!r} has no exact table. The worlds of rlbook_envs with"
+        " numbered states have one (rlbook/FrozenLake-v0, …), and so have Gymnasium's FrozenLake,"
+        " CliffWalking and Taxi."
     )
 
 
 def value_iteration(
     table: TransitionTable, gamma: float = 0.99, tolerance: float = 1e-12
 ) -> Optimum:
-    """The optimum, by the Bellman optimality equation (3.20) turned into an update (4.10).
+    """Return the optimal values and an optimal policy, found by value iteration.
 
-    A policy that is merely greedy may go round in circles where gamma is 1 and every road has the
-    same value. So a state's action is replaced only by one that is better, not by one as good: it
-    stays the one that was found first, which is one of the shortest ways.
+    Value iteration applies the Bellman optimality equation (3.20) as an update (4.10). If gamma is
+    1, a policy that is greedy in the final values can go round in circles, because all ways have
+    the same value. Therefore the action of a state is replaced only by a strictly better one, so
+    that the action found first is kept, which is on one of the shortest ways.
 
     Args:
-        table: the world.
-        gamma: the discount, from 0 to 1. With 1, no endless way may go on earning for ever.
-        tolerance: stop when a sweep changes no value by more, relative to the largest value where
-            that is above 1. The values are then within tolerance * gamma / (1 - gamma) of v*.
+        table: the transition table.
+        gamma: the discount factor, from 0 to 1. With 1, no endless episode may collect an infinite
+            return.
+        tolerance: the iteration stops when no value changes by more than this in a sweep, relative
+            to the largest absolute value if that is above 1. The values are then within
+            tolerance * gamma / (1 - gamma) of v*.
 
     Raises:
         ValueError: an argument is out of range, or `MAX_SWEEPS` sweeps were not enough.
     """
     _check_gamma(gamma)
     if not tolerance > 0:
-        raise ValueError(f"tolerance={tolerance} is not allowed: above 0")
+        raise ValueError(f"tolerance must be a number above 0, got {tolerance}")
     states = np.arange(len(table.start))
     values = np.zeros(len(states))
     policy = np.zeros(len(states), np.int64)
@@ -111,31 +117,32 @@ def value_iteration(
         if change <= tolerance * max(1.0, np.abs(values).max()):
             return Optimum(values, action_values(table, values, gamma), policy)
     raise ValueError(
-        f"gamma={gamma} is not allowed here: after {MAX_SWEEPS} sweeps of value iteration a sweep"
-        f" still changes a value by {change:.2g}. A smaller gamma converges sooner; gamma=1 only"
-        " where every way of earning or losing for ever comes to an end."
+        f"gamma must be smaller for value iteration to converge, got {gamma}: after {MAX_SWEEPS}"
+        f" sweeps, a sweep still changes a value by {change:.2g}. gamma=1 converges only if no"
+        " endless episode can go on collecting rewards."
     )
 
 
 def policy_values(
     table: TransitionTable, policy: ArrayLike, gamma: float = 0.99
 ) -> NDArray[np.float64]:
-    """The values v of a policy, from the Bellman equation (3.14, 4.3): one linear system, solved.
+    """Return the state values v of a policy, by solving the Bellman equation (3.14, 4.3).
 
-    With r the expected reward of each state's next step, and P the probabilities of the next state
-    where the episode goes on, v = r + gamma P v, and so (I - gamma P) v = r.
+    Let r be the expected reward of the next step from each state, and P the probabilities of the
+    next state if the episode continues. Then v = r + gamma P v, and v is the solution of the linear
+    system (I - gamma P) v = r.
 
     Args:
-        table: the world.
-        policy: (S,) integers, the action taken in each state; or (S, A), its probabilities.
-        gamma: the discount, from 0 to 1.
+        table: the transition table.
+        policy: (S,) integers, the action in each state; or (S, A), the probabilities of actions.
+        gamma: the discount factor, from 0 to 1.
 
     Returns:
         (S,) float64.
 
     Raises:
-        ValueError: an argument is out of range; or gamma is 1 and this policy's episodes may never
-            end.
+        ValueError: an argument is out of range, or gamma is 1 and episodes under this policy may
+            never end.
     """
     _check_gamma(gamma)
     chances = _probabilities(table, np.asarray(policy))[:, :, None] * table.probability  # (S, A, K)
@@ -153,20 +160,20 @@ def policy_values(
 def action_values(
     table: TransitionTable, values: NDArray[np.float64], gamma: float = 0.99
 ) -> NDArray[np.float64]:
-    """The values of all actions, if `values` is what the states are worth afterwards (4.6).
+    """Return the action values that follow from the state values (4.6).
 
-    An outcome that ends the episode is worth its reward alone.
+    The target of an outcome that ends the episode is its reward alone.
 
     Args:
-        table: the world.
-        values: (S,) float64.
-        gamma: the discount, from 0 to 1.
+        table: the transition table.
+        values: (S,) float64, the values of the next states.
+        gamma: the discount factor, from 0 to 1.
 
     Returns:
         (S, A) float64.
 
     Raises:
-        ValueError: an argument is out of range or has another shape.
+        ValueError: an argument is out of range or has the wrong shape.
     """
     _check_gamma(gamma)
     values = _check_values(table, values)
@@ -177,12 +184,20 @@ def action_values(
 
 
 def start_value(table: TransitionTable, values: NDArray[np.float64]) -> float:
-    """The value (S,) that an episode has when it begins: the mean over the states where it may."""
+    """Return the expected value of the first state of an episode.
+
+    Args:
+        table: the transition table.
+        values: (S,) float64, the state values.
+    """
     return float(table.start @ _check_values(table, values))
 
 
 def _table_of_toy_text(env: Any) -> TransitionTable:
-    """From `env.P[state][action]`, a list of (probability, next state, reward, terminated)."""
+    """Return the table of an `env` with lists of outcomes in `env.P[state][action]`.
+
+    An outcome is (probability, next state, reward, terminated).
+    """
     from rlbook_envs.world import TransitionTable
 
     num_states, num_actions = len(env.P), len(env.P[0])
@@ -204,47 +219,51 @@ def _table_of_toy_text(env: Any) -> TransitionTable:
 
 
 def _probabilities(table: TransitionTable, policy: NDArray[Any]) -> NDArray[np.float64]:
-    """A policy as probabilities (S, A)."""
+    """Return a policy as probabilities (S, A)."""
     num_states, num_actions, _ = table.probability.shape
     if policy.shape == (num_states,) and policy.dtype.kind in "iu":
-        _check_rows(policy, (policy >= 0) & (policy < num_actions), f"0 to {num_actions - 1}")
+        allowed = f"an action from 0 to {num_actions - 1}"
+        _check_rows(policy, (policy >= 0) & (policy < num_actions), allowed)
         return np.eye(num_actions)[policy]
     if policy.shape == (num_states, num_actions):
         add_up = np.isclose(policy.sum(axis=1), 1, rtol=0, atol=1e-8)
-        _check_rows(policy, add_up & (policy >= 0).all(axis=1), "probabilities that add up to 1")
+        _check_rows(policy, add_up & (policy >= 0).all(axis=1), "probabilities that sum to 1")
         return policy.astype(np.float64)
     raise ValueError(
-        f"policy has shape {policy.shape} and dtype {policy.dtype}, which is not allowed:"
-        f" ({num_states},) integers or ({num_states}, {num_actions}) probabilities"
+        f"policy must be ({num_states},) integers or ({num_states}, {num_actions}) probabilities,"
+        f" got shape {policy.shape} and dtype {policy.dtype}"
     )
 
 
 def _check_rows(policy: NDArray[Any], good: NDArray[np.bool_], allowed: str) -> None:
     if not good.all():
         state = int(good.argmin())
-        raise ValueError(f"policy[{state}]={policy[state]} is not allowed: {allowed}")
+        raise ValueError(f"policy[{state}] must be {allowed}, got {policy[state]}")
 
 
 def _check_that_episodes_end(onward: NDArray[np.float64], ends: NDArray[np.bool_]) -> None:
-    """With finitely many states an episode ends for sure if it can end from wherever it goes."""
+    """Raise a ValueError unless every episode ends with probability 1.
+
+    With finitely many states, this is the case if the end can be reached from every state.
+    """
     can_end = ends
     for _ in range(len(ends)):
         can_end = can_end | ((onward > 0) & can_end).any(axis=1)
     if not can_end.all():
         endless = np.flatnonzero(~can_end).tolist()
         raise ValueError(
-            "gamma=1 is not allowed for this policy, whose episodes never end once they are in"
-            f" one of the states {endless}: below 1"
+            "gamma must be below 1 for this policy, got 1: its episodes never end once they reach"
+            f" one of the states {endless}"
         )
 
 
 def _check_values(table: TransitionTable, values: NDArray[np.float64]) -> NDArray[np.float64]:
     values = np.asarray(values, np.float64)
     if values.shape != table.start.shape:
-        raise ValueError(f"values has shape {values.shape}, not {table.start.shape}, one a state")
+        raise ValueError(f"values must have shape {table.start.shape}, got {values.shape}")
     return values
 
 
 def _check_gamma(gamma: float) -> None:
     if not 0 <= gamma <= 1:
-        raise ValueError(f"gamma={gamma} is not allowed: from 0 to 1")
+        raise ValueError(f"gamma must be a number from 0 to 1, got {gamma}")

@@ -1,4 +1,4 @@
-"""Environments as a tabular training loop meets them."""
+"""Adapters between environments and the tabular training loops."""
 
 from __future__ import annotations
 
@@ -10,13 +10,8 @@ import gymnasium
 import numpy as np
 
 from rlbook.envs.actions import actions_of
-from rlbook.envs.episodes import (
-    Episodes,
-)
-from rlbook.envs.making import (
-    NO_LIMIT,
-    compiled_world,
-)
+from rlbook.envs.episodes import Episodes
+from rlbook.envs.making import NO_LIMIT, compiled_world
 from rlbook.envs.numbering import numbering
 from rlbook_envs.compiled import rule
 from rlbook_envs.streams import step_key
@@ -24,32 +19,46 @@ from rlbook_envs.world import row_rules
 
 
 class Interface(NamedTuple):
-    """The four functions, the `env` that is their argument, and its time limit in steps."""
+    """An environment as the four rules that a training loop calls.
 
-    rules: tuple[Callable[..., Any], ...]  # chance, reset, step, out_of_time
+    `rlbook.envs.making` describes the rules.
+
+    Attributes:
+        rules: step_key, reset, step and time_limit_reached.
+        env: the first argument of the last three rules.
+        limit: time limit in steps.
+        compiled: whether the rules can be compiled.
+    """
+
+    rules: tuple[Callable[..., Any], ...]
     env: Any
     limit: int
     compiled: bool
 
     def get_state(self) -> Any:
-        """What `set_state` needs beside the observation, in plain numbers."""
+        """Return the state of the environment, apart from the observation, as numbers and arrays."""
         if not self.compiled:
             return self.env.get_state()
         return self.env[1].copy() if self._keeps_states() else None
 
     def set_state(self, saved: Any) -> None:
-        """Go back to where `get_state` was called."""
+        """Restore a state that `get_state` returned."""
         if not self.compiled:
             self.env.set_state(saved)
         elif self._keeps_states():
             self.env[1][:] = saved
 
     def _keeps_states(self) -> bool:
-        return type(self.env) is tuple  # and not the parameters alone, a named tuple
+        return type(self.env) is tuple  # rather than the parameters alone, which are a named tuple
 
 
 def interface(make_env: Callable[[], gymnasium.Env[Any, Any]], seed: int) -> Interface:
-    """How a loop meets the environment that `make_env` makes."""
+    """Return the interface of the environment that `make_env` makes.
+
+    Args:
+        make_env: makes the environment.
+        seed: seed of an environment whose rules can't be compiled.
+    """
     env = make_env()
     found = compiled_world(env)
     if found is None:
@@ -57,7 +66,7 @@ def interface(make_env: Callable[[], gymnasium.Env[Any, Any]], seed: int) -> Int
         reset, step = _reset, _step
         if counted is not None and counted.number is not None:
             reset, step = _numbering_rules(counted.number)
-        own = (_own_chance, reset, step, _truncated)
+        own = (_no_key, reset, step, _truncated)
         episodes = Episodes(make_env, seed, actions_of(env.action_space))
         return Interface(own, episodes, NO_LIMIT, False)
     world, limit = found
@@ -76,7 +85,10 @@ def _limit_reached(env: Any, length: int, limit: int) -> bool:
 
 @lru_cache(maxsize=64)
 def _observing_rules(rules: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """The rules of a world whose state is more than what is observed: `env` holds both."""
+    """Return `reset` and `step` of a world whose state differs from its observation.
+
+    Their argument `env` holds the parameters, the state and the observation.
+    """
     begin, advance, show = rules
 
     @rule
@@ -96,8 +108,8 @@ def _observing_rules(rules: Any) -> tuple[Callable[..., Any], Callable[..., Any]
     return reset, step
 
 
-def _own_chance(env_key: Any, clock: int) -> int:
-    return 0  # the environment draws its random numbers itself
+def _no_key(env_key: Any, counter: int) -> int:
+    return 0  # the environment has its own random number generator
 
 
 def _reset(episodes: Episodes, key: Any) -> Any:
@@ -116,7 +128,7 @@ def _truncated(episodes: Episodes, length: int, limit: int) -> bool:
 
 @lru_cache(maxsize=64)
 def _numbering_rules(number: Callable[[Any], Any]) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """`_reset` and `_step` for observations that must be numbered first."""
+    """Return `_reset` and `_step` for observations that must first be converted to numbers."""
 
     def reset(episodes: Episodes, key: Any) -> Any:
         return number(episodes.reset())

@@ -14,17 +14,9 @@ from rlbook.arguments import check_whole
 from rlbook.envs.making import EnvSource, env_maker
 from rlbook.envs.numbering import numbered_spaces
 from rlbook.tabular.interface import interface
-from rlbook.tabular.policies import (
-    as_probabilities,
-    sample_action,
-)
+from rlbook.tabular.policies import as_probabilities, sample_action
 from rlbook_envs.compiled import compile, rule
-from rlbook_envs.streams import (
-    ENVIRONMENT,
-    POLICY,
-    reset_key,
-    stream_key,
-)
+from rlbook_envs.streams import ENVIRONMENT, POLICY, reset_key, stream_key
 
 Rule = Callable[..., Any]
 
@@ -38,16 +30,16 @@ def first_visit_returns(
     sums: NDArray[np.float64],
     counts: NDArray[np.int64],
 ) -> None:
-    """Add one episode's first-visit returns to the sums and counts of the states it met.
+    """Add the first-visit returns of one episode to the sums and counts of the visited states.
 
     Args:
         states: (T,) int64, the states S_0 … S_{T-1} in which the agent acted.
-        rewards: (T,) float64, R_1 … R_T, the reward that followed each.
-        last_value: what followed the last reward: 0 after a terminated episode, an estimate of
-            the value of the state it stopped in after a truncated one.
-        gamma: the discount.
-        sums: (S,) float64, changed in place: the returns of each state, added up.
-        counts: (S,) int64, changed in place: how many.
+        rewards: (T,) float64, R_1 … R_T, the reward that followed each state.
+        last_value: the value of the state after the last reward: 0 if the episode terminated, an
+            estimate if it was truncated.
+        gamma: the discount factor.
+        sums: (S,) float64, changed in place: the sum of the returns of each state.
+        counts: (S,) int64, changed in place: the number of returns of each state.
     """
     last_seen = np.full(len(sums), -1)
     returns = np.empty(len(states))
@@ -55,7 +47,7 @@ def first_visit_returns(
     for t in range(len(states) - 1, -1, -1):  # G_t = R_{t+1} + γ G_{t+1}
         total = rewards[t] + gamma * total
         returns[t] = total
-        last_seen[states[t]] = t  # in the end, the time of the first visit
+        last_seen[states[t]] = t  # after the loop, the time of the first visit
     for t in range(len(states)):
         if last_seen[states[t]] == t:
             sums[states[t]] += returns[t]
@@ -63,11 +55,11 @@ def first_visit_returns(
 
 
 class Prediction(NamedTuple):
-    """What Monte Carlo found.
+    """The result of Monte Carlo prediction.
 
     Attributes:
-        values: (S,) float64, the mean first-visit return; NaN for a state that was never met.
-        counts: (S,) int64, from how many episodes.
+        values: (S,) float64, the mean first-visit return; NaN for a state that was never visited.
+        counts: (S,) int64, the number of episodes that visited each state.
     """
 
     values: NDArray[np.float64]
@@ -75,28 +67,33 @@ class Prediction(NamedTuple):
 
 
 def make_loop(
-    chance: Rule, reset: Rule, step: Rule, out_of_time: Rule, act: Rule, add_returns: Rule
+    step_key: Rule, reset: Rule, step: Rule, time_limit_reached: Rule, act: Rule, add_returns: Rule
 ) -> Callable[..., tuple[Any, ...]]:
-    """The loop over whole episodes around these rules, in Python or ready to be compiled."""
+    """Return the loop of Monte Carlo prediction around these rules.
+
+    The loop is a Python function that can also be compiled. `rlbook.envs.making` describes the
+    first four rules; `act` is called like `sample_action`, and `add_returns` like
+    `first_visit_returns`.
+    """
 
     def loop(env, limit, env_key, policy_key, policy, episodes, gamma):  # type: ignore[no-untyped-def]
         sums, counts = np.zeros(len(policy)), np.zeros(len(policy), np.int64)
         states, rewards = np.empty(1024, np.int64), np.empty(1024)
-        clock = 0
+        counter = 0
         for _ in range(episodes):
-            obs = reset(env, reset_key(env_key, clock))
+            obs = reset(env, reset_key(env_key, counter))
             length, ended = 0, False
             while not ended:
                 if length == len(states):
                     states = np.append(states, np.empty_like(states))
                     rewards = np.append(rewards, np.empty_like(rewards))
-                action = act(policy, obs, policy_key, clock)
-                next_obs, reward, terminated = step(env, obs, action, chance(env_key, clock))
+                action = act(policy, obs, policy_key, counter)
+                next_obs, reward, terminated = step(env, obs, action, step_key(env_key, counter))
                 states[length], rewards[length] = obs, reward
-                clock += 1
+                counter += 1
                 length += 1
                 obs = next_obs
-                ended = terminated or out_of_time(env, length, limit)
+                ended = terminated or time_limit_reached(env, length, limit)
             last_value = 0.0
             if not terminated and counts[obs] > 0:
                 last_value = float(sums[obs] / counts[obs])
@@ -107,14 +104,16 @@ def make_loop(
 
 
 @cache
-def _compiled_loop(chance: Rule, reset: Rule, step: Rule, out_of_time: Rule) -> Rule:
-    return compile(make_loop(chance, reset, step, out_of_time, sample_action, first_visit_returns))
+def _compiled_loop(step_key: Rule, reset: Rule, step: Rule, time_limit_reached: Rule) -> Rule:
+    return compile(
+        make_loop(step_key, reset, step, time_limit_reached, sample_action, first_visit_returns)
+    )
 
 
 @cache
-def _python_loop(chance: Rule, reset: Rule, step: Rule, out_of_time: Rule) -> Rule:
+def _python_loop(step_key: Rule, reset: Rule, step: Rule, time_limit_reached: Rule) -> Rule:
     act, add_returns = compile(sample_action), compile(first_visit_returns)
-    return make_loop(chance, reset, step, out_of_time, act, add_returns)
+    return make_loop(step_key, reset, step, time_limit_reached, act, add_returns)
 
 
 def _play(
@@ -140,21 +139,22 @@ def evaluate_policy(
     num_envs: int = 1,
     backend: str | backends.Backend = "local",
 ) -> Prediction:
-    """First-visit Monte Carlo prediction of a policy's state values, v_π.
+    """Return the state values v_π of a policy, estimated by first-visit Monte Carlo prediction.
 
-    Episodes are dealt out to `num_envs` environments, each with its own random streams, and what
-    they bring is added up in their order: the numbers are the same on every backend. Where a time
-    limit cuts an episode short, the mean return so far of the state it stopped in stands for the
-    rest, so that the limit does not count as an end.
+    The episodes are divided among `num_envs` environments, each with its own random streams, and
+    the results are added in the order of the environments, so that they are the same on every
+    backend. If a time limit truncates an episode, the mean return so far of its last state replaces
+    the missing rewards, so that the time limit does not count as a termination.
 
     Args:
-        env: a Gymnasium id, an environment or a function that makes one; `Discrete` spaces.
+        env: a Gymnasium id, an environment or a function that makes one. Its observation space
+            must be `Discrete` (from 0), `MultiDiscrete`, `MultiBinary` or a `Tuple` of `Discrete`.
         policy: (S,) int actions, or (S, A) float64 probabilities.
-        episodes: how many in all.
-        gamma: discount per step, from 0 to 1.
-        seed: of everything random.
-        num_envs: environments that play side by side.
-        backend: where they play; one given by name is closed again afterwards.
+        episodes: total number of episodes.
+        gamma: discount factor, from 0 to 1.
+        seed: seed of all random streams.
+        num_envs: number of environments among which the episodes are divided.
+        backend: where the episodes are played; a backend given by name is closed afterwards.
 
     Raises:
         ValueError: an argument is out of range.

@@ -1,4 +1,4 @@
-"""Policies over a table of action values: ε-greedy, and fixed policies given as arrays."""
+"""Tabular policies: ε-greedy in a table of action values, and fixed policies given as arrays."""
 
 from __future__ import annotations
 
@@ -14,15 +14,20 @@ Table = NDArray[np.float64]
 
 
 @rule
-def epsilon_greedy(q: Table, obs: int, epsilon: float, key: np.uint64, clock: int) -> int:
-    """Usually the best action, one of them at random where several are; any with probability ε.
+def epsilon_greedy(q: Table, obs: int, epsilon: float, key: np.uint64, counter: int) -> int:
+    """Return an action of the ε-greedy policy.
+
+    With probability ε, this is a uniformly random action, and otherwise an action with the highest
+    value, where ties are broken at random.
 
     Args:
-        q: (S, A) float64.
-        epsilon: the probability of a uniformly random action.
-        key: of the stream of random numbers; `clock` says which one to use.
+        q: (S, A) float64, the action values.
+        obs: the state.
+        epsilon: the probability ε of a uniformly random action.
+        key: the key of the random stream.
+        counter: the position in the random stream.
     """
-    bits = random_bits(key, clock)
+    bits = random_bits(key, counter)
     row = q[obs]
     if uniform(bits) < epsilon:
         return int(uniform(random_bits(bits, 0)) * len(row))
@@ -44,7 +49,7 @@ def epsilon_greedy(q: Table, obs: int, epsilon: float, key: np.uint64, clock: in
 
 
 def epsilon_greedy_probabilities(q_row: NDArray[np.float64], epsilon: float) -> Table:
-    """The probability π(a|s) of each action under `epsilon_greedy`.
+    """Return the probability π(a|s) of each action under `epsilon_greedy`.
 
     >>> epsilon_greedy_probabilities(np.array([0.0, 2.0, 2.0, 1.0]), 0.2)
     array([0.05, 0.45, 0.45, 0.05])
@@ -54,9 +59,16 @@ def epsilon_greedy_probabilities(q_row: NDArray[np.float64], epsilon: float) -> 
 
 
 @rule
-def sample_action(policy: NDArray[np.float64], obs: int, key: np.uint64, clock: int) -> int:
-    """An action drawn from π(·|s), where `policy` is (S, A) float64."""
-    remaining = uniform(random_bits(key, clock))
+def sample_action(policy: NDArray[np.float64], obs: int, key: np.uint64, counter: int) -> int:
+    """Return an action drawn from π(·|s).
+
+    Args:
+        policy: (S, A) float64, the probability of each action.
+        obs: the state.
+        key: the key of the random stream.
+        counter: the position in the random stream.
+    """
+    remaining = uniform(random_bits(key, counter))
     row = policy[obs]
     for action in range(len(row) - 1):
         remaining -= row[action]
@@ -66,17 +78,22 @@ def sample_action(policy: NDArray[np.float64], obs: int, key: np.uint64, clock: 
 
 
 def as_probabilities(policy: NDArray[Any], num_states: int, num_actions: int) -> Table:
-    """A policy as (S, A) float64 probabilities, from those or from (S,) int actions.
+    """Return a policy as (S, A) float64 probabilities.
+
+    Args:
+        policy: (S,) int actions, or (S, A) probabilities.
+        num_states: S.
+        num_actions: A.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: `policy` is neither.
     """
     policy = np.asarray(policy)
     if not _is_policy(policy, num_states, num_actions):
         raise ValueError(
-            f"policy of shape {policy.shape} is not allowed: {num_states} actions, whole numbers "
-            f"below {num_actions}, or {(num_states, num_actions)} probabilities that add up to 1 "
-            "in every row"
+            f"policy must be {num_states} actions, whole numbers below {num_actions}, or "
+            f"{(num_states, num_actions)} probabilities that sum to 1 in every row, got an array "
+            f"of dtype {policy.dtype} and shape {policy.shape}"
         )
     if policy.ndim == 1:
         policy = np.eye(num_actions)[policy]

@@ -1,8 +1,8 @@
 """Temporal-difference prediction (Sutton, 1988; Sutton and Barto, 2018, sections 6.1 and 7.1).
 
-The value of a state under a fixed policy, learned from the value of the state that follows: after
-one step, TD(0); after n steps, n-step TD; after the whole episode, Monte Carlo with a constant step
-size. The first half of chapter 02 of the book.
+The value of a state under a fixed policy is learned from the value of a later state: the next one
+in TD(0), the one n steps later in n-step TD. With n as long as the episode, this becomes Monte
+Carlo with a constant step size. The first half of chapter 02 of the book explains these methods.
 """
 
 from __future__ import annotations
@@ -22,17 +22,12 @@ from rlbook.ops.returns import n_step_return
 from rlbook.tabular.interface import interface
 from rlbook.tabular.policies import as_probabilities, sample_action
 from rlbook_envs.compiled import compile, rule
-from rlbook_envs.streams import (
-    ENVIRONMENT,
-    POLICY,
-    reset_key,
-    stream_key,
-)
+from rlbook_envs.streams import ENVIRONMENT, POLICY, reset_key, stream_key
 
 Rule = Callable[..., Any]
 Values = NDArray[np.float64]
 
-# Runs that one task does, so that a task is worth sending.
+# Runs per task, so that a task takes longer than the overhead of sending it.
 RUNS_PER_TASK = 25
 
 
@@ -48,16 +43,20 @@ def td_update(
 ) -> float:
     """Move values[obs] towards reward + gamma * values[next_obs] (Sutton and Barto, equation 6.2).
 
-    After a terminated step nothing follows, so the target is the reward alone. A truncated step is
-    an ordinary one.
+    After a termination no reward follows, so the target is the reward alone. A truncated step is
+    treated like any other step.
 
     Args:
         values: (S,) float64, changed in place.
+        obs: the state S_t.
+        reward: the reward R_{t+1}.
+        next_obs: the state S_{t+1}.
+        terminated: whether the step terminated the episode.
         learning_rate: the step size α.
-        gamma: the discount γ.
+        gamma: the discount factor γ.
 
     Returns:
-        The TD error δ, the target less the old value.
+        The TD error δ: the target minus the old value.
     """
     target = reward + gamma * (1 - terminated) * values[next_obs]
     td_error = target - values[obs]
@@ -66,31 +65,35 @@ def td_update(
 
 
 def make_loop(
-    chance: Rule, reset: Rule, step: Rule, out_of_time: Rule, act: Rule, update: Rule
+    step_key: Rule, reset: Rule, step: Rule, time_limit_reached: Rule, act: Rule, update: Rule
 ) -> Callable[..., None]:
-    """The loop of n-step TD around these rules, in Python or ready to be compiled."""
+    """Return the loop of n-step TD around these rules.
+
+    The loop is a Python function that can also be compiled. `rlbook.envs.making` describes the
+    first four rules; `act` is called like `sample_action`, and `update` like `td_update`.
+    """
 
     def loop(  # type: ignore[no-untyped-def]
         env, limit, env_key, policy_key, policy, values, history, n, learning_rate, gamma
     ):
-        states, rewards, clock = np.empty(64, np.int64), np.empty(64), 0
+        states, rewards, counter = np.empty(64, np.int64), np.empty(64), 0
         for episode in range(len(history)):
-            obs = reset(env, reset_key(env_key, clock))
+            obs = reset(env, reset_key(env_key, counter))
             length, learned, ended = 0, 0, False
             while not ended:
                 if length == len(states):
                     states = np.append(states, np.empty_like(states))
                     rewards = np.append(rewards, np.empty_like(rewards))
-                action = act(policy, obs, policy_key, clock)
-                next_obs, reward, terminated = step(env, obs, action, chance(env_key, clock))
+                action = act(policy, obs, policy_key, counter)
+                next_obs, reward, terminated = step(env, obs, action, step_key(env_key, counter))
                 states[length], rewards[length] = obs, reward
-                clock += 1
+                counter += 1
                 length += 1
-                ended = terminated or out_of_time(env, length, limit)
+                ended = terminated or time_limit_reached(env, length, limit)
                 if n == 1:
                     update(values, obs, reward, next_obs, terminated, learning_rate, gamma)
                 else:
-                    # Whatever has n rewards behind it, or no more to come.
+                    # Update the states that n rewards have followed, or all when the episode ends.
                     last_value = (1 - terminated) * values[next_obs]
                     while learned < length and (ended or learned + n <= length):
                         target = n_step_return(rewards[learned:length], last_value, gamma)
@@ -104,14 +107,14 @@ def make_loop(
 
 
 @cache
-def _compiled_loop(chance: Rule, reset: Rule, step: Rule, out_of_time: Rule) -> Rule:
-    return compile(make_loop(chance, reset, step, out_of_time, sample_action, td_update))
+def _compiled_loop(step_key: Rule, reset: Rule, step: Rule, time_limit_reached: Rule) -> Rule:
+    return compile(make_loop(step_key, reset, step, time_limit_reached, sample_action, td_update))
 
 
 @cache
-def _python_loop(chance: Rule, reset: Rule, step: Rule, out_of_time: Rule) -> Rule:
+def _python_loop(step_key: Rule, reset: Rule, step: Rule, time_limit_reached: Rule) -> Rule:
     act, update = compile(sample_action), compile(td_update)
-    return make_loop(chance, reset, step, out_of_time, act, update)
+    return make_loop(step_key, reset, step, time_limit_reached, act, update)
 
 
 def _play(
@@ -148,28 +151,28 @@ def evaluate_policy(
     seed: int = 0,
     backend: str | backends.Backend = "local",
 ) -> NDArray[np.float64]:
-    """n-step TD prediction of a policy's state values, as they were after each episode.
+    """Return the state values of a policy after each episode of n-step TD prediction.
 
-    Where a time limit cuts an episode short, the value of the state it stopped in stands for the
-    rest, so that the limit does not count as an end. Every run has its own random streams; the
-    numbers are the same on every backend.
+    If a time limit truncates an episode, the targets bootstrap from the value of the last state, so
+    that the time limit does not count as a termination. Every run has its own random streams, and
+    the results are the same on every backend.
 
     Args:
-        env: a Gymnasium id, an environment or a function that makes one, with a numbered or
-            countable observation space.
+        env: a Gymnasium id, an environment or a function that makes one. Its observation space
+            must be `Discrete` (from 0), `MultiDiscrete`, `MultiBinary` or a `Tuple` of `Discrete`.
         policy: (S,) int actions, or (S, A) float64 probabilities.
-        episodes: how many in each run.
-        n_step: rewards that are counted before a value stands for the rest; None for all of them,
-            which is Monte Carlo, every visit, with a constant step size.
+        episodes: number of episodes in each run.
+        n_step: number of rewards before bootstrapping; None for all rewards of the episode, which
+            is every-visit Monte Carlo with a constant step size.
         learning_rate: step size α, from 0 to 1.
-        gamma: discount per step, from 0 to 1.
-        initial_values: what to begin with, a number or (S,) float64.
-        runs: independent repetitions.
-        seed: of everything random.
-        backend: where the runs take place; one given by name is closed again afterwards.
+        gamma: discount factor, from 0 to 1.
+        initial_values: initial state values, a number or (S,) float64.
+        runs: number of independent runs.
+        seed: seed of all random streams.
+        backend: where the runs take place; a backend given by name is closed afterwards.
 
     Returns:
-        (runs, episodes + 1, S) float64: the values at the beginning, and after each episode.
+        (runs, episodes + 1, S) float64, the initial values and those after each episode.
 
     Raises:
         ValueError: an argument is out of range.
@@ -199,15 +202,15 @@ def evaluate_policy(
 
 
 def _initial_values(given: float | Values, num_states: int) -> Values:
-    """One finite number for each state, in an array of their own."""
+    """Return the initial values as a new array (S,), and check that they are finite."""
     try:
         values = np.array(given, np.float64)
     except (TypeError, ValueError):
         values = np.array(np.nan)
     if values.shape not in ((), (num_states,)) or not np.isfinite(values).all():
-        what = f" of shape {values.shape}" if values.ndim else f"={given!r}"
+        found = f"an array of shape {values.shape}" if values.ndim else repr(given)
         raise ValueError(
-            f"initial_values{what} is not allowed: a finite number, or one for each state, "
-            f"({num_states},)"
+            f"initial_values must be a finite number or finite numbers of shape ({num_states},), "
+            f"got {found}"
         )
     return np.broadcast_to(values, num_states).copy()

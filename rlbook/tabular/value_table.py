@@ -1,8 +1,8 @@
-"""Value tables for worlds whose states can only be met, not counted in advance.
+"""Value tables that grow, for environments with too many states to allocate a row for each.
 
-A table is an array with one row for each state. Where the states are 0 … n - 1 and n is small, the
-row of a state is its number. Where n is huge, a hash table says which row a state has: a state gets
-the next free row when it is met for the first time. The update rules see rows and nothing else.
+A table is an array with one row per state. If the states are 0 … n - 1 and n is small, the row of a
+state is its number. If n is huge, a hash table maps states to rows, and a state gets the next free
+row at its first visit. The update rules only see rows.
 
 The hash table has open addressing with linear probing (Knuth, The Art of Computer Programming,
 volume 3, section 6.4, algorithm L).
@@ -23,21 +23,21 @@ from rlbook_envs.streams import random_bits
 Rule = Callable[..., Any]
 Numbers = NDArray[np.int64]
 
-# More states than this, and a table with a row for each would fill memory for nothing.
+# With more states than this, a table with a row for each state would waste memory.
 MOST_DENSE = 1_000_000
 
 
 class Rows(NamedTuple):
-    """Which state has which row."""
+    """A hash table that maps states to rows."""
 
-    slots: Numbers  # (a power of two,), a row or -1, found by hashing
+    slots: Numbers  # (a power of two,), a row or -1, indexed by the hash
     states: Numbers  # (capacity,), the state of each row
-    taken: Numbers  # (1,), how many of the rows
+    taken: Numbers  # (1,), number of rows in use
 
 
 @rule
 def locate(rows: Rows, state: int) -> int:
-    """The row of a state; the next free one if it has none yet."""
+    """Return the row of a state, which is the next free row at the first visit."""
     mask = len(rows.slots) - 1
     slot = np.int64(random_bits(np.uint64(state), 0) & np.uint64(mask))
     while rows.slots[slot] >= 0:
@@ -52,7 +52,7 @@ def locate(rows: Rows, state: int) -> int:
 
 @rule
 def locate_all(rows: Rows, states: Numbers) -> None:
-    """Give each state a row, in this order."""
+    """Give each state a row, in the given order."""
     for state in states:
         locate(rows, state)
 
@@ -63,9 +63,9 @@ def _compiled_locate_all() -> Rule:
 
 
 def make_rows(states: Numbers, room: int) -> Rows:
-    """Rows for these states, in this order, and room for so many more."""
+    """Return rows for the given states, in this order, with room for `room` more."""
     capacity = len(states) + room
-    size = 1 << (2 * capacity).bit_length()  # at most half full, so that searches are short
+    size = 1 << (2 * capacity).bit_length()  # at most half full, so that probing is short
     rows = Rows(np.full(size, -1), np.zeros(capacity, np.int64), np.zeros(1, np.int64))
     _compiled_locate_all()(rows, states)
     return rows
@@ -73,9 +73,12 @@ def make_rows(states: Numbers, room: int) -> Rows:
 
 @cache
 def row_rules(
-    chance: Rule, reset: Rule, step: Rule, out_of_time: Rule, compiled: bool
+    step_key: Rule, reset: Rule, step: Rule, time_limit_reached: Rule, compiled: bool
 ) -> tuple[Rule, ...]:
-    """The rules of an `Interface`, speaking of rows: `env` is a pair, of the old one and `Rows`."""
+    """Return the rules of an `Interface` with rows in place of states.
+
+    Their argument `env` is a pair of the `env` of the given rules and `Rows`.
+    """
     find = locate if compiled else compile(locate)
 
     @rule
@@ -90,8 +93,8 @@ def row_rules(
         return find(rows, state), reward, terminated
 
     @rule
-    def out_of_time_there(env, length, limit):  # type: ignore[no-untyped-def]
+    def time_limit_reached_there(env, length, limit):  # type: ignore[no-untyped-def]
         inner, _ = env
-        return out_of_time(inner, length, limit)
+        return time_limit_reached(inner, length, limit)
 
-    return chance, reset_to_row, step_to_row, out_of_time_there
+    return step_key, reset_to_row, step_to_row, time_limit_reached_there

@@ -324,5 +324,8 @@ def test_a_bad_argument_is_named_with_its_value(argument):
 
 @pytest.mark.parametrize("other", [{"n_step": 2}, {"expected": True}])
 def test_lambda_goes_with_nothing_else(other):
-    with pytest.raises(ValueError, match=r"lambda_=0.5 is not allowed with n_step="):
+    with pytest.raises(
+        ValueError,
+        match=r"lambda_ must be 0 unless n_step=1 and expected=False, got 0\.5 with n_step=",
+    ):
         Sarsa(LAKE, lambda_=0.5, **other)

@@ -24,7 +24,7 @@ from rlbook_envs.streams import ENVIRONMENT, POLICY, stream_key
 def test_actions_are_as_frequent_as_their_probabilities(row, epsilon):
     q, act, n = np.array([row]), compile(epsilon_greedy), 20_000
     key = stream_key(3, POLICY, 0)
-    counts = np.bincount([act(q, 0, epsilon, key, clock) for clock in range(n)], minlength=4)
+    counts = np.bincount([act(q, 0, epsilon, key, counter) for counter in range(n)], minlength=4)
     expected = n * epsilon_greedy_probabilities(q[0], epsilon)
     assert not counts[expected == 0].any()
     possible = expected > 0
@@ -39,9 +39,9 @@ def test_probabilities_share_what_is_left_among_the_best():
 
 def test_compiled_epsilon_greedy_equals_the_python_function():
     act, rng = compile(epsilon_greedy), np.random.default_rng(2)
-    for clock in range(2000):
+    for counter in range(2000):
         q = rng.integers(3, size=(4, 5)).astype(float)  # with many ties
-        case = (q, int(rng.integers(4)), rng.uniform(), stream_key(clock % 7, POLICY, 0), clock)
+        case = (q, int(rng.integers(4)), rng.uniform(), stream_key(counter % 7, POLICY, 0), counter)
         assert act(*case) == epsilon_greedy(*case)
 
 
