@@ -1,12 +1,13 @@
 """Environments so small that one knows what must be learned in them, and what must learn it."""
 
+import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import gymnasium
 import numpy as np
 
-from rlbook import MonteCarlo, QLearning, Sarsa
+from rlbook import MonteCarlo, QLearning, Sarsa, saving
 from rlbook.tabular.policies import epsilon_greedy
 from rlbook_envs.streams import ENVIRONMENT, POLICY, stream_key
 
@@ -47,7 +48,26 @@ def same(one: Any, other: Any) -> bool:
     del arrays["timing"], others["timing"]
     assert arrays.keys() == others.keys()
     equal = all(np.array_equal(arrays[name], others[name]) for name in arrays)
-    return equal and same_trees(one._states, other._states)
+    return equal and same_states(one._states, other._states)
+
+
+def same_states(one: Any, other: Any) -> bool:
+    """Whether two states of environments, with the arrays and bytes that they hold, are equal."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same_states(one[k], other[k]) for k in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same_states, one, other))
+    if isinstance(one, np.ndarray):
+        return one.dtype == other.dtype and np.array_equal(one, other)
+    return bool(one == other)
+
+
+def stored(states: Any) -> Any:
+    """States of environments as they come out of a model file."""
+    with tempfile.TemporaryDirectory() as folder:
+        saving.save(f"{folder}/states", "States", {"states": states}, {})
+        header, _ = saving.load(f"{folder}/states", "States")
+    return header["states"]
 
 
 class Probe(gymnasium.Env):
@@ -113,15 +133,3 @@ def on_policy_steps(
         if terminated or truncated:
             obs, _ = env.reset()
             action = epsilon_greedy(q, obs, epsilon, key, t)
-
-
-def same_trees(one: Any, other: Any) -> bool:
-    """Two values made of dicts, lists and arrays are equal to the last bit."""
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same_trees(one[k], other[k]) for k in one)
-    if isinstance(one, list | tuple):
-        pairs = zip(one, other, strict=False)
-        return len(one) == len(other) and all(same_trees(a, b) for a, b in pairs)
-    if isinstance(one, np.ndarray):
-        return one.dtype == other.dtype and np.array_equal(one, other)
-    return bool(one == other)

@@ -13,7 +13,7 @@ import cloudpickle
 import gymnasium
 import numpy as np
 import pytest
-from probes import same_trees
+from probes import same_states
 
 import rlbook
 from rlbook.algorithm import Algorithm, Decision, Gradients
@@ -112,11 +112,11 @@ def run(steps=1_024, env="CartPole-v1", **options):
 
 
 def assert_same(mine, other):
-    assert same_trees(mine.algorithm.get_state(), other.algorithm.get_state())
-    assert same_trees(mine._states, other._states)
+    assert same_states(mine.algorithm.get_state(), other.algorithm.get_state())
+    assert same_states(mine._states, other._states)
     assert np.array_equal(mine.history.episode_returns, other.history.episode_returns)
     assert mine.history.metrics.keys() == {"timesteps", "entropy", "value_loss"}
-    assert same_trees(mine.history.metrics, other.history.metrics)
+    assert same_states(mine.history.metrics, other.history.metrics)
 
 
 def test_the_algorithm_takes_at_most_120_lines():

@@ -124,7 +124,8 @@ class RolloutWorker:
             "ended": bool(self.ended[row]),
             "counter": int(self.random.counters[row]),
             "episode": [float(self.returns[row]), int(self.lengths[row])],
-            "memory": self.memory and {name: each[row] for name, each in self.memory.items()},
+            "memory": self.memory
+            and {name: each[row].copy() for name, each in self.memory.items()},
         }
 
     def set_states(self, states: list[Any]) -> None:
@@ -138,6 +139,7 @@ class RolloutWorker:
         if any(state is not None for state in states) and not self.envs.restorable:
             self.obs[:] = self.observations.encode_all(self.envs.begin_anew(self.random.counters))
             self.ended[:], self.returns[:], self.lengths[:] = False, 0.0, 0.0
+            self.memory = self.algorithm.initial_memory(len(states))
 
     # The backends' names for a snapshot of a worker.
     get_state, set_state = get_states, set_states

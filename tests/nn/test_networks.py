@@ -6,6 +6,7 @@ import pickle
 import re
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -35,9 +36,23 @@ def normal(*shape, seed=0):
 def torch_network(
     observations=VECTOR, num_actions=3, hidden=(16, 8), channels=(12, 10), seed=1, **options
 ):
-    return TorchNetwork(
-        lambda: QNetwork(observations, num_actions, hidden, channels, **options), seed, "cpu"
-    )
+    make = partial(QNetwork, observations, num_actions, hidden, channels, **options)
+    return TorchNetwork(make, seed, "cpu")
+
+
+def network_of(kind, observations, num_actions, hidden, *, num_atoms=0, seed=0):
+    """A network of linear layers, by NumPy or by torch."""
+    if kind is Dense:
+        return q_network(observations, num_actions, hidden, num_atoms=num_atoms, seed=seed)
+    return torch_network(observations, num_actions, hidden, (), seed, num_atoms=num_atoms)
+
+
+BOTH = pytest.mark.parametrize("kind", [Dense, TorchNetwork])
+EVERY_KIND = [
+    pytest.param(partial(network_of, Dense), id="numpy"),
+    pytest.param(partial(network_of, TorchNetwork), id="torch"),
+    pytest.param(partial(q_network, dueling=True, noisy=True), id="dueling-noisy"),
+]
 
 
 # Dense
@@ -115,11 +130,12 @@ def test_observations_with_several_axes_are_laid_flat():
     np.testing.assert_array_equal(network(np.ones((2, 6), np.int64)), network(np.ones((2, 6))))
 
 
-@pytest.mark.parametrize("torch_too", [False, True])
+@BOTH
 @pytest.mark.parametrize("shape", [(1,), (31,), (33,), (1, 32), ()])
-def test_weights_of_another_network_are_refused(torch_too, shape):
+def test_weights_of_another_network_are_refused(kind, shape):
     """One number would otherwise become every weight."""
-    network = q_network(Observations((3,)), 2, (5,), torch=torch_too)
+    network = network_of(kind, Observations((3,)), 2, (5,))
+    assert type(network) is kind
     before = network.get_weights().copy()
     message = rf"weights of shape {re.escape(str(shape))} are not allowed: \(32,\)"
     with pytest.raises(ValueError, match=message):
@@ -130,21 +146,20 @@ def test_weights_of_another_network_are_refused(torch_too, shape):
 # Seeds and first weights
 
 
-@pytest.mark.parametrize("options", [{}, {"torch": True}, {"dueling": True, "noisy": True}])
-def test_a_seed_makes_the_weights_and_leaves_other_chance_alone(options):
+@pytest.mark.parametrize("make", EVERY_KIND)
+def test_a_seed_makes_the_weights_and_leaves_other_chance_alone(make):
     before = torch.get_rng_state()
     one, same, other = (
-        q_network(VECTOR, 3, (16, 16), seed=seed, **options).get_weights().copy()
-        for seed in (1, 1, 2)
+        make(VECTOR, 3, (16, 16), seed=seed).get_weights().copy() for seed in (1, 1, 2)
     )
     assert torch.equal(torch.get_rng_state(), before)
     np.testing.assert_array_equal(one, same)
     assert (one != other).any()
 
 
-@pytest.mark.parametrize("torch_too", [False, True])
-def test_first_weights_are_uniform_within_one_over_the_root_of_the_inputs(torch_too):
-    network = q_network(Observations((100,)), 300, (400,), seed=3, torch=torch_too)
+@BOTH
+def test_first_weights_are_uniform_within_one_over_the_root_of_the_inputs(kind):
+    network = network_of(kind, Observations((100,)), 300, (400,), seed=3)
     weights = network.get_weights()
     first, last = weights[: 101 * 400], weights[101 * 400 :]
     for part, bound in ((first, 0.1), (last, 0.05)):
@@ -178,7 +193,7 @@ def test_the_noise_of_new_noisy_layers_is_as_fortunato_et_al_have_it():
         ((4, 4), {"channels": (8,)}, TorchNetwork),
         ((4,), {"dueling": True}, TorchNetwork),
         ((4,), {"noisy": True}, TorchNetwork),
-        ((4,), {"torch": True}, TorchNetwork),
+        ((4,), {"num_atoms": 5, "dueling": True}, TorchNetwork),
     ],
 )
 def test_torch_is_used_where_numpy_will_not_do(shape, options, expected):
@@ -259,9 +274,9 @@ def test_one_vector_holds_all_weights(options):
     np.testing.assert_array_equal(network(obs), other(obs))
 
 
-@pytest.mark.parametrize("options", [{}, {"torch": True}, {"dueling": True, "noisy": True}])
-def test_a_network_that_travels_says_the_same_and_can_learn_on(options):
-    network = q_network(VECTOR, 3, (16, 8), seed=1, **options)
+@pytest.mark.parametrize("make", EVERY_KIND)
+def test_a_network_that_travels_says_the_same_and_can_learn_on(make):
+    network = make(VECTOR, 3, (16, 8), seed=1)
     network.set_weights(normal(len(network.get_weights())))
     other, obs = pickle.loads(pickle.dumps(network)), normal(4, 5)
     np.testing.assert_array_equal(other(obs), network(obs))
@@ -277,7 +292,7 @@ def test_a_network_that_travels_says_the_same_and_can_learn_on(options):
 def test_one_vector_of_weights_means_the_same_network_in_numpy_and_in_torch(num_atoms):
     """A file that a GPU's agent saved is loaded on a machine without one, and learns on there."""
     dense = q_network(VECTOR, 3, (16, 8), num_atoms=num_atoms, seed=4)
-    twin = q_network(VECTOR, 3, (16, 8), num_atoms=num_atoms, torch=True)
+    twin = network_of(TorchNetwork, VECTOR, 3, (16, 8), num_atoms=num_atoms)
     twin.set_weights(dense.get_weights())
     obs = normal(6, 5)
     (out, backward), (twin_out, twin_backward) = dense.vjp(obs), twin.vjp(obs)
@@ -290,8 +305,8 @@ def test_bytes_are_scaled_the_same_in_numpy_and_in_torch():
     """An agent's memory of 128 bytes, say: on the CPU it goes through `Dense`."""
     told = Observations((5,), "uint8", scale=255.0), Observations((5,))
     obs = np.random.default_rng(0).integers(0, 256, (6, 5)).astype(np.uint8)
-    for torch_too in (False, True):
-        of_bytes, of_floats = (q_network(o, 3, (8,), seed=1, torch=torch_too) for o in told)
+    for kind in (Dense, TorchNetwork):
+        of_bytes, of_floats = (network_of(kind, o, 3, (8,), seed=1) for o in told)
         expected = of_floats((obs / 255).astype(np.float32))
         np.testing.assert_allclose(of_bytes(obs), expected, rtol=1e-4, atol=1e-6)
 
@@ -305,7 +320,7 @@ def test_bytes_are_scaled_the_same_in_numpy_and_in_torch():
     ],
 )
 def test_a_board_that_is_laid_flat_is_the_same_in_numpy_and_in_torch(told, low, high):
-    flat, twin = (q_network(told, 3, (8,), seed=2, torch=torch_too) for torch_too in (False, True))
+    flat, twin = (network_of(kind, told, 3, (8,), seed=2) for kind in (Dense, TorchNetwork))
     twin.set_weights(flat.get_weights())
     obs = np.random.default_rng(0).integers(low, high, (6, *told.shape)).astype(told.dtype)
     np.testing.assert_allclose(flat(obs), twin(obs), rtol=1e-4, atol=1e-6)
