@@ -106,7 +106,7 @@ def test_nobody_but_backends_names_a_backend():
             assert "rlbook.backends." not in text, name
 
 
-# From the bottom up: what is in one line may import what is in the lines above it, and its own line.
+# From the bottom up: a module may import those of its own line and of the lines above it.
 LAYERS = (
     ("rlbook.arguments", "rlbook.schedules", "rlbook.saving", "rlbook.comparison"),
     ("rlbook.backends",),

@@ -36,7 +36,7 @@ class Interface(NamedTuple):
     compiled: bool
 
     def get_state(self) -> Any:
-        """Return the state of the environment, apart from the observation, as numbers and arrays."""
+        """Return the environment's state without the observation, as numbers and arrays."""
         if not self.compiled:
             return self.env.get_state()
         return self.env[1].copy() if self._keeps_states() else None
