@@ -1,4 +1,4 @@
-"""`rlbook doctor`: what it says of a machine that is well, and of one that is not."""
+"""Tests of `rlbook doctor` on machines where everything works, and where something is broken."""
 
 import re
 import sys

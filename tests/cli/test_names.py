@@ -1,4 +1,4 @@
-"""What a person may name, and what a wrong name is answered with: one line, and no traceback."""
+"""Tests of names on the command line: a wrong one gives an error in one line, no traceback."""
 
 import sys
 import tomllib

@@ -1,4 +1,4 @@
-"""`rlbook train`: run folders, going on after any kind of end, what a terminal shows."""
+"""Tests of `rlbook train`: run folders, resuming a run, and output on a terminal."""
 
 import csv
 import json
