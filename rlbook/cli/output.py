@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 # The option --json, which every command has.
-AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print only one JSON object.")]
+AsJson = Annotated[
+    bool, typer.Option("--json", metavar="", help="Print the result as one JSON object.")
+]
 
 
 def console(stderr: bool = False) -> Console:

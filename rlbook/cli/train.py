@@ -81,7 +81,7 @@ def train(
         typer.Option(
             "--asynchronous",
             rich_help_panel=WHERE,
-            help="Workers update one shared table without waiting for each other. Results vary.",
+            help="Workers share one table and do not wait for each other. Results are not repeatable.",
         ),
     ] = None,
     out: Annotated[
