@@ -68,9 +68,7 @@ def environment(name: str) -> str:
     if module:
         _import_typed(module)
     if rest not in gymnasium.registry:
-        advice = (
-            "`rlbook list envs` lists those of rlbook, and Gymnasium's documentation the others"
-        )
+        advice = "`rlbook list envs` lists ours, and Gymnasium's documentation the others"
         raise no_such("environment", name, _spellings(), advice)
     return name
 
@@ -183,9 +181,8 @@ def type_name(hint: Any) -> str:
         return "whole numbers separated by commas"
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
     words[NoneType] = "none"
-    kinds = sorted(
-        get_args(hint) or (hint,), key=lambda kind: kind is NoneType
-    )  # "none" comes last
+    # "none" comes last.
+    kinds = sorted(get_args(hint) or (hint,), key=lambda kind: kind is NoneType)
     *others, last = dict.fromkeys(words.get(kind, "a schedule") for kind in kinds)
     return f"{', '.join(others)} or {last}" if others else last
 

@@ -81,7 +81,7 @@ def train(
         typer.Option(
             "--asynchronous",
             rich_help_panel=WHERE,
-            help="Workers share one table and do not wait for each other. Results are not repeatable.",
+            help="Workers share one table and never wait for each other. Results then vary.",
         ),
     ] = None,
     out: Annotated[
