@@ -171,7 +171,7 @@ def _finite(name: str, scores: ArrayLike) -> Numbers:
     except (TypeError, ValueError):
         raise ValueError(f"{name} must be an array of numbers, got {scores!r}") from None
     if found.ndim == 0 or found.size == 0:
-        raise ValueError(f"{name} must hold at least one score, got shape {found.shape}")
+        raise ValueError(f"{name} must contain at least one score, got shape {found.shape}")
     if not np.isfinite(found).all():
         where = tuple(np.argwhere(~np.isfinite(found))[0].tolist())
         place = ", ".join(map(str, where))

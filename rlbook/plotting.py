@@ -29,7 +29,7 @@ def plot(history: History, ax: Axes | None = None, window: int | None = None) ->
 
     if not len(history):
         raise ValueError(
-            "history must hold an episode that has ended, got none: train for more steps first"
+            "history must contain an episode that has ended, got none: train for more steps first"
         )
     if window is None:
         window = max(1, len(history) // 20)

@@ -65,8 +65,8 @@ class Harmonic:
     It decays so slowly that the sum over all steps diverges. With it, ε-greedy control is greedy in
     the limit with infinite exploration (GLIE; Singh, Jaakkola, Littman and Szepesvári, "Convergence
     results for single-step on-policy reinforcement learning algorithms", 2000), and learning rates
-    meet the second of the conditions under which stochastic approximation converges (Sutton and
-    Barto, 2018, equation 2.7).
+    meet both conditions under which stochastic approximation converges (Sutton and Barto, 2018,
+    equation 2.7).
     """
 
     start: float

@@ -1,4 +1,4 @@
-"""Comparing algorithms over runs: plain references, SciPy's numbers, and what intervals hold."""
+"""Tests of comparisons: plain references, SciPy's numbers, and coverage of intervals."""
 
 import itertools
 import statistics
@@ -126,7 +126,7 @@ def test_all_resamples_of_two_runs():
 def test_as_scipy_draws():
     """SciPy 1.17.1: `scipy.stats.bootstrap` of RUNS' mean, percentiles of 1,000,000 resamples.
 
-    The mean of 11 runs has no wide gaps, so that only chance is left between the two.
+    The mean of 11 runs has no wide gaps, so that only randomness separates the two.
     """
     found = bootstrap_interval(RUNS, statistic=np.mean, samples=50_000)
     np.testing.assert_allclose(found, [14.09, 66.16], atol=0.8)
@@ -198,7 +198,7 @@ def test_an_interval_for_every_point_of_a_curve(rng):
     [(20, 0.95, 0.89, 0.98), (20, 0.5, 0.42, 0.58), (10, 0.95, 0.88, 0.97), (3, 0.95, 0.65, 0.81)],
 )
 def test_how_often_the_interval_holds_the_truth(runs, level, least, most):
-    """Of 600 intervals from normal scores: from few runs they are too narrow, as is well known."""
+    """Coverage of 600 intervals of normal scores; with few runs, intervals are too narrow."""
     rng, held = np.random.default_rng(runs), 0
     for seed in range(600):
         low, high = bootstrap_interval(rng.normal(size=runs), level=level, samples=300, seed=seed)
@@ -217,9 +217,9 @@ def test_more_runs_are_surer(rng):
 @pytest.mark.parametrize(
     "scores, message",
     [
-        ([], r"scores must hold at least one score, got shape \(0,\)"),
-        (np.empty((3, 0)), r"scores must hold at least one score, got shape \(3, 0\)"),
-        (1.5, r"scores must hold at least one score, got shape \(\)"),
+        ([], r"scores must contain at least one score, got shape \(0,\)"),
+        (np.empty((3, 0)), r"scores must contain at least one score, got shape \(3, 0\)"),
+        (1.5, r"scores must contain at least one score, got shape \(\)"),
         ([1.0, np.nan], r"scores\[1\] must be a finite number, got nan"),
         ([[1.0, 2.0], [np.inf, 0.0]], r"scores\[1, 0\] must be a finite number, got inf"),
         ([[1.0, 2.0], [3.0]], r"scores must be an array of numbers, got \[\[1.0, 2.0\], \[3.0\]\]"),

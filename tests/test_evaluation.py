@@ -1,4 +1,4 @@
-"""Evaluation: whole episodes, their returns, the same for the same seed."""
+"""Tests of evaluation: returns of whole episodes, which the seed determines."""
 
 import contextlib
 

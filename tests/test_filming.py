@@ -1,4 +1,4 @@
-"""Films: a few frames, as HTML."""
+"""Tests of films as HTML."""
 
 import gymnasium
 import pytest

@@ -118,7 +118,9 @@ def test_the_curve_is_the_moving_mean(history):
 
 
 def test_a_curve_needs_an_episode_and_a_window(history):
-    with pytest.raises(ValueError, match="history must hold an episode that has ended, got none"):
+    with pytest.raises(
+        ValueError, match="history must contain an episode that has ended, got none"
+    ):
         plot(History())
     with pytest.raises(ValueError, match="window must be at least 1 episode, got 0"):
         plot(history, window=0)

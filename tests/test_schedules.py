@@ -1,4 +1,4 @@
-"""Schedules: their values, their limits, and their way into files and command lines."""
+"""Tests of schedules: their values, limits, and conversion for files and command lines."""
 
 import json
 import re

@@ -52,9 +52,8 @@ class Lake(NamedTuple):
     tiles: NDArray[np.uint8]  # (rows, columns), of START, FROZEN, HOLE and GOAL
     start: tuple[float, ...]  # probability that an episode starts on each START tile
     slippery: bool
-    veer: tuple[
-        float, float, float
-    ]  # probabilities of action - 1, action, action + 1 on slippery ice
+    # Probabilities of moving in the directions action - 1, action and action + 1 on slippery ice.
+    veer: tuple[float, float, float]
     rewards: NDArray[np.float64]  # (4,), for entering START, FROZEN, HOLE, GOAL
 
 

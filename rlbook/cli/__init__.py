@@ -1,8 +1,8 @@
-"""The command line, `rlbook`: the library's words, one command each.
+"""The command line, `rlbook`.
 
-A command is a module: `train`, `evaluate`, `watch`, `listing` and `doctor`. What a person may name
-is found in `names`, what lies in a run folder in `runs`. Nothing in the library imports this
-package, and typer and rich, which draw it, are imported nowhere else.
+Every command has its own module: `train`, `evaluate`, `watch`, `listing` and `doctor`. The module
+`names` looks up the names that a user types, and `runs` reads and writes run folders. Nothing else
+in the library imports this package, which alone imports Typer and Rich.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        arguments: what was typed after `rlbook`; by default, this program's own.
+        arguments: the words after `rlbook`; by default, those of this program.
 
     Returns:
-        The exit code: 0, 1 where `doctor` found something broken, 2 for a mistake in what was
-        typed (told in one line on stderr), 130 after Ctrl-C.
+        The exit code: 0 for success, 1 if `doctor` found something broken, 2 for a mistake in the
+        arguments (explained in one line on stderr), 130 after Ctrl-C.
     """
     import typer
 

@@ -1,4 +1,4 @@
-"""All commands, and what `rlbook --help` says."""
+"""The Typer application with all commands."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LAKE = "--env rlbook/FrozenLake-v0"
 
 app = typer.Typer(
     add_completion=False,
-    pretty_exceptions_enable=False,  # an error of ours is shown as Python shows it
+    pretty_exceptions_enable=False,  # a bug shows an ordinary Python traceback
     rich_markup_mode="rich",
 )
 app.command(
@@ -72,8 +72,12 @@ def root(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", metavar="", is_eager=True, callback=_print_version, help="Print it."
+            "--version",
+            metavar="",
+            is_eager=True,
+            callback=_print_version,
+            help="Print the version.",
         ),
     ] = False,
 ) -> None:
-    """Reinforcement learning, from the command line."""
+    """Train, evaluate and watch reinforcement learning agents."""

@@ -1,4 +1,4 @@
-"""`rlbook doctor`: is everything here that rlbook needs, and if not, what to do about it."""
+"""`rlbook doctor`: check that everything that rlbook needs is there, and give advice if not."""
 
 from __future__ import annotations
 
@@ -21,19 +21,21 @@ from rlbook.cli.requirements import allows, package_of, requirements
 
 GIB = 2**30
 
-# state: the mark in front, and its colour
+# For each state, the mark at the beginning of the line, and its colour.
 MARKS = {"good": ("✓", "green"), "optional": ("–", "yellow"), "broken": ("✗", "red")}
-
 
 NAME_WIDTH = len("backend multiprocessing")
 
 
 class Finding(NamedTuple):
-    """What the doctor says of one thing.
+    """The result of one check.
 
     Attributes:
-        state: "good"; "broken", where something needed is; or "optional", where something is
-            missing that most can do without.
+        name: the thing that was checked.
+        state: "good"; "broken" if something necessary does not work; or "optional" if something is
+            missing that most users do not need.
+        found: the result in words.
+        advice: what to do about it.
     """
 
     name: str
@@ -45,13 +47,15 @@ class Finding(NamedTuple):
 def doctor(
     start: Annotated[
         bool,
-        typer.Option("--start", metavar="", help="Really start each backend, and take the time."),
+        typer.Option(
+            "--start", metavar="", help="Also start each backend and measure how long it takes."
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check that all is here that rlbook needs, and say what to do where it is not.
+    """Check the installation, and give advice if something is missing.
 
-    The exit code is 1 where something needed is broken.
+    The exit code is 1 if something necessary is broken.
     """
     findings = []
     for finding in examine(start):
@@ -65,7 +69,7 @@ def doctor(
 
 
 def examine(start: bool) -> Iterator[Finding]:
-    """All findings, one after the other."""
+    """Yield the findings, one after the other."""
     for name, lines in requirements().items():
         yield python(lines[0]) if name == "python" else packages(name, lines)
     yield Finding("processors", "good", f"{processors()}")
@@ -80,7 +84,7 @@ def examine(start: bool) -> Iterator[Finding]:
 
 
 def python(requirement: str) -> Finding:
-    """The interpreter that runs this."""
+    """Check the version of the Python interpreter."""
     version = platform.python_version()
     if allows(requirement, version):
         return Finding("python", "good", version)
@@ -88,7 +92,7 @@ def python(requirement: str) -> Finding:
 
 
 def packages(extra: str, lines: list[str]) -> Finding:
-    """The packages of the core or of an extra, and whether their versions are in range."""
+    """Check that the packages of an extra are installed, in versions that rlbook supports."""
     found, wrong = [], []
     for line in lines:
         package = package_of(line)
@@ -108,14 +112,14 @@ def packages(extra: str, lines: list[str]) -> Finding:
 
 
 def processors() -> int:
-    """How many this process may use."""
+    """Return the number of processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def total_memory() -> int | None:
-    """Bytes of the machine; None where the system does not say."""
+    """Return the size of the machine's memory in bytes, or None if it is unknown."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
@@ -123,20 +127,20 @@ def total_memory() -> int | None:
 
 
 def shared_memory(path: Path) -> Finding:
-    """Where processes hand one another large arrays."""
+    """Check the directory through which processes share large arrays."""
     if not os.access(path, os.W_OK):
-        advice = "large arrays will go through files on the disk, which is slower"
-        return Finding("shared memory", "optional", f"{path} cannot be written", advice)
+        advice = "large arrays will be shared through files on disk, which is slower"
+        return Finding("shared memory", "optional", f"{path} is not writable", advice)
     free = shutil.disk_usage(path).free
     found = f"{free / GIB:.1f} GiB free in {path}"
     if free < GIB:
-        advice = "Ray needs more for large arrays: in Docker, start with --shm-size=2g"
+        advice = "Ray needs more for large arrays: in Docker, use --shm-size=2g"
         return Finding("shared memory", "optional", found, advice)
     return Finding("shared memory", "good", found)
 
 
 def cache() -> Finding:
-    """Where compiled code is kept from one run to the next."""
+    """Check the directory in which compiled code is cached between runs."""
     from rlbook_envs.compiled import cache_directory
 
     directory = cache_directory()
@@ -145,12 +149,12 @@ def cache() -> Finding:
         with tempfile.TemporaryFile(dir=directory):
             return Finding("cache", "good", str(directory))
     except OSError as error:
-        advice = "every run will compile anew: set RLBOOK_CACHE_DIR to a folder that can be written"
+        advice = "every run will compile again: set RLBOOK_CACHE_DIR to a writable folder"
         return Finding("cache", "broken", f"{directory}: {error.strerror}", advice)
 
 
 def backend(name: str, start: bool) -> Finding:
-    """Whether a backend can start, or does."""
+    """Check whether a backend can start, or start it if `start` is True."""
     label = f"backend {name}"
     reason = engines.why_not(name)
     if reason is not None:
@@ -161,9 +165,9 @@ def backend(name: str, start: bool) -> Finding:
     try:
         with waiting(f"starting {name} …"):
             seconds = engines.start(name)
-    except Exception as error:  # whatever an engine may raise is what we are here to tell
+    except Exception as error:  # an engine may raise anything, and the user wants to know
         return Finding(label, "broken", "did not start", f"{type(error).__name__}: {error}")
-    found = f"started{engines.runs_on(name)}, and answered a call, in {seconds:.1f} s"
+    found = f"started{engines.runs_on(name)} and answered a call in {seconds:.1f} s"
     return Finding(label, "good", found)
 
 

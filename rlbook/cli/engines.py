@@ -1,4 +1,4 @@
-"""Which backends can start on this machine."""
+"""Checks of which backends can start on this machine."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from time import perf_counter
 from rlbook import backends
 from rlbook.cli.output import first_line
 
-# What must be installed beside rlbook: the package, which is in the extra of the backend's name.
+# The package that a backend needs in addition to rlbook; the extra with the backend's name has it.
 PACKAGES = {"ray": "ray", "spark": "pyspark"}
 
 
 def about(name: str) -> str:
-    """What its workers are, in one line."""
+    """Return a description of a backend in one line."""
     return first_line(backends.BACKENDS[name][0])
 
 
 def why_not(name: str) -> str | None:
-    """Why a backend can't start; None if all that it needs is there. Starts nothing."""
+    """Return why a backend can't start, or None if it can, without starting it."""
     package = PACKAGES.get(name)
     if package is not None and util.find_spec(package) is None:
         return str(backends.missing_package(package, name))
@@ -34,35 +34,35 @@ def why_not(name: str) -> str | None:
 
 
 def version(name: str) -> str:
-    """The backend's package and its version; empty where it needs none."""
+    """Return the package of a backend and its version; empty if it needs no package."""
     package = PACKAGES.get(name)
     return f"{package} {metadata.version(package)}" if package else ""
 
 
 def runs_on(name: str) -> str:
-    """What an engine that can start will run on, as in " on Java 17 in …"; empty for most."""
+    """Return what a backend runs on, as in " on Java 17 in …"; empty for most backends."""
     return f" on {java()}" if name == "spark" else ""
 
 
 def java() -> str:
-    """The Java that Spark would run on; a RuntimeError if there is none."""
+    """Return the Java that Spark would use, or raise a RuntimeError if there is none."""
     found: str = importlib.import_module(f"{backends.BACKENDS['spark'][0]}.backend").check_java()
     return found
 
 
 class Echo:
-    """The worker of a trial: says what it is told."""
+    """A worker for tests of a backend, which returns its argument."""
 
     def __init__(self, index: int) -> None:
         pass
 
     def echo(self, word: str) -> str:
-        """The word."""
+        """Return the word."""
         return word
 
 
 def start(name: str) -> float:
-    """Start a backend, have one worker answer one call, and close it. The seconds that it took."""
+    """Start a backend, call one worker, close the backend, and return the seconds this took."""
     begin = perf_counter()
     with backends.get(name) as backend:
         group = backend.launch(Echo, 1)

@@ -1,4 +1,4 @@
-"""A person's mistakes: one line each, and what was perhaps meant."""
+"""Errors of the user, shown in one line, with a suggestion if a name is misspelt."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ BAD_INPUT = (ValueError, OSError, ImportError, RuntimeError, gymnasium.error.Err
 
 
 class UserError(typer.TyperException):
-    """What was typed cannot be done. Ends the program with one line and exit code 2."""
+    """A mistake of the user, which ends the program with one line on stderr and exit code 2."""
 
 
 def no_such(
     what: str, name: str, known: Mapping[str, str] | Iterable[str], otherwise: str
 ) -> UserError:
-    """The error of a name that does not exist.
+    """Return the error for a name that does not exist.
 
     Args:
-        what: kind of thing, such as "algorithm".
-        name: what was typed.
-        known: the names there are; a mapping has other spellings of them as its keys.
-        otherwise: what to say if nothing comes near.
+        what: the kind of thing that is named, such as "algorithm".
+        name: the name that does not exist.
+        known: the valid names; or a mapping from spellings to valid names.
+        otherwise: the advice if no valid name is similar.
     """
     names = dict(known) if isinstance(known, Mapping) else {one: one for one in known}
     spellings: dict[str, str] = {}
@@ -40,24 +40,23 @@ def no_such(
 
 @contextlib.contextmanager
 def in_one_line(*kinds: type[Exception]) -> Iterator[None]:
-    """Turn such exceptions into a `UserError`; by default, what bad input makes the library raise.
+    """Turn exceptions of these kinds into a `UserError`.
 
-    An algorithm with bad arguments raises a ValueError, a backend that misses its package or Java
-    an ImportError or a RuntimeError.
+    The default kinds are those that the library raises for bad input: a ValueError for bad
+    arguments, and an ImportError or a RuntimeError for a backend without its package or Java.
     """
     expected = kinds or BAD_INPUT
     try:
         yield
     except expected as error:
-        if (
-            isinstance(error, OSError) and error.strerror and error.filename
-        ):  # its number is no help
+        # The message of an OSError contains its number, which does not help the user.
+        if isinstance(error, OSError) and error.strerror and error.filename:
             raise UserError(f"{error.filename}: {error.strerror.lower()}") from error
         raise UserError(str(error)) from error
 
 
 def show(error: typer.TyperException) -> None:
-    """Print an error, ours or one about the options themselves, as one line on stderr."""
+    """Print an error of ours or of Typer as one line on stderr."""
     message = error.format_message()
     if not isinstance(error, UserError):
         message = _plainer(error, message)
@@ -68,7 +67,7 @@ def show(error: typer.TyperException) -> None:
 
 
 def _plainer(error: typer.TyperException, message: str) -> str:
-    """Typer's message in the style of ours, and where to read more."""
+    """Return a message of Typer in the style of ours, with a pointer to the help."""
     near = getattr(error, "possibilities", None)
     if near:
         message = f"{message.split(' (')[0]}: did you mean {near[0]}?"

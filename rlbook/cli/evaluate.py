@@ -1,4 +1,4 @@
-"""`rlbook evaluate`: how good an agent is that does not learn any more."""
+"""`rlbook evaluate`: measure the returns of a trained agent."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from rlbook.cli.output import AsJson, console, print_json, table
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder or a checkpoint file.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder or checkpoint file.")],
     episodes: Annotated[
-        int, typer.Option(parser=names.whole, metavar="N", help="How many to play.")
+        int, typer.Option(parser=names.whole, metavar="N", help="Number of episodes to play.")
     ] = 100,
     seed: Annotated[
-        int, typer.Option(parser=names.whole, metavar="N", help="Of the environment.")
+        int, typer.Option(parser=names.whole, metavar="N", help="Seed of the environment.")
     ] = 0,
     env: Annotated[
         str | None,
-        typer.Option(metavar="ID", help="The world, if it is not the one the agent learned in."),
+        typer.Option(metavar="ID", help="Environment id, if it differs from the one of training."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Play whole episodes with a trained agent: the returns and their spread.
+    """Evaluate a trained agent over whole episodes.
 
-    The agent takes its best actions and does not learn.
+    The agent acts greedily and does not learn.
     """
     with in_one_line():
         check_whole("--episodes", episodes, 1)

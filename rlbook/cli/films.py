@@ -1,4 +1,4 @@
-"""One episode, moment by moment, and how it becomes a file."""
+"""Episodes as sequences of frames, and films of them."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ import rlbook
 from rlbook.cli.errors import UserError, in_one_line
 from rlbook.saving import atomic_write
 
-# Milliseconds for which a film stands still at its end.
+# Milliseconds for which a film shows its last frame.
 LAST_PICTURE = 1500
 
 
 class Moment(NamedTuple):
-    """What is to be seen after a step; number 0 is the beginning."""
+    """A frame of an episode and what happened in its step; number 0 is the beginning."""
 
     picture: Any
     number: int
     action: Any = None
     reward: float = 0.0
-    total: float = 0.0  # the rewards so far
-    ended: str = ""  # or "terminated" or "truncated"
+    total: float = 0.0  # sum of the rewards so far
+    ended: str = ""  # empty, "terminated" or "truncated"
 
 
 def play(player: Any, env: gymnasium.Env[Any, Any], seed: int, max_frames: int) -> Iterator[Moment]:
-    """One episode, until it ends or there were `max_frames` pictures."""
+    """Yield the frames of one episode, at most `max_frames`."""
     obs, _ = env.reset(seed=seed)
     total, ended = 0.0, ""
     yield Moment(env.render(), 0)
@@ -46,10 +46,10 @@ def play(player: Any, env: gymnasium.Env[Any, Any], seed: int, max_frames: int) 
 
 
 def make(env: str, render_mode: str) -> gymnasium.Env[Any, Any]:
-    """The environment of that id, which can be seen.
+    """Return an environment that can be rendered in this mode.
 
     Raises:
-        UserError: not in that way.
+        UserError: the environment does not exist or does not have this render mode.
     """
     with in_one_line():
         plain = gymnasium.make(env)
@@ -58,20 +58,20 @@ def make(env: str, render_mode: str) -> gymnasium.Env[Any, Any]:
         if render_mode in modes:
             return gymnasium.make(env, render_mode=render_mode)
     if render_mode == "ansi":
-        raise UserError(f"{env} cannot be drawn with letters: give --out film.html")
+        raise UserError(f"{env} cannot be drawn as text: use --out film.html")
     raise UserError(f"{env} cannot be drawn: it has no render mode 'rgb_array'")
 
 
 def write_film(path: Path, player: Any, env: str, seed: int, max_frames: int, title: str) -> None:
-    """A page or a moving picture, whichever the name of the file asks for."""
+    """Write a film of one episode, as HTML or GIF depending on the name of the file."""
     if not path.parent.is_dir():
-        raise UserError(f"--out={path} is not allowed: there is no folder {path.parent}")
+        raise UserError(f"--out must be in an existing folder, got {path}")
     for package in ("matplotlib", "IPython"):
         if util.find_spec(package) is None:
             raise UserError(f"a film needs {package}: pip install 'rlbook[book]'")
     world = make(env, "rgb_array")
     write = _write_gif if path.suffix.lower() == ".gif" else _write_page
-    # A place that cannot be written; a package that the environment draws with.
+    # The file may not be writable, and a package that the environment needs to draw may be missing.
     with in_one_line(OSError, gymnasium.error.DependencyNotInstalled):
         write(path, player, world, seed, max_frames, title)
 
@@ -112,5 +112,5 @@ def _write_gif(
 
 
 def fps_of(env: gymnasium.Env[Any, Any]) -> float:
-    """Pictures a second."""
+    """Return the frames per second of an environment."""
     return float(env.metadata.get("render_fps") or 4)

@@ -1,4 +1,4 @@
-"""What happens while an agent learns: its progress is shown, it is saved, it can be stopped."""
+"""Training of an agent with a progress bar, checkpoints and a clean stop after Ctrl-C."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ from rlbook.cli.signals import Signals
 
 
 class Stopped(Exception):
-    """Raised at the end of a round, because somebody asked for it."""
+    """Raised at the end of a round to stop training."""
 
 
 class Checkpoints:
-    """Saves the agent, and remembers when.
+    """Saves the agent at regular intervals.
 
     Args:
-        every: seconds between two savings.
+        agent: the agent.
+        path: the file.
+        every: seconds between two checkpoints.
 
     Attributes:
-        steps: how far the agent had come at the last one.
+        steps: number of steps that the agent had taken at the last checkpoint.
     """
 
     def __init__(self, agent: Any, path: Path, every: float) -> None:
@@ -37,13 +39,13 @@ class Checkpoints:
         self.steps, self._last = self.agent.timesteps, monotonic()
 
     def save_if_due(self) -> None:
-        """Save the agent, unless that was done not long ago."""
+        """Save the agent if the last checkpoint is at least `every` seconds old."""
         if monotonic() - self._last >= self.every:
             self.save()
 
 
 def learn(run: runs.Run, agent: Any, every: float, as_json: bool) -> int:
-    """Take the steps that are left, save, and report. The exit code."""
+    """Take the remaining steps, save the agent, print a summary, and return the exit code."""
     total, done, start = run.config.steps, agent.timesteps, monotonic()
     with Display(run.config, done) as display, Signals(display.stopping) as signals:
         checkpoints = Checkpoints(agent, run.checkpoint, every)
@@ -61,12 +63,12 @@ def learn(run: runs.Run, agent: Any, every: float, as_json: bool) -> int:
             agent.history.to_csv(run.path / "history.csv")
             checkpoints.save()
         except KeyboardInterrupt:
-            pass  # perhaps in the middle of a round: what was saved before that counts
+            pass  # perhaps in the middle of a round, so the last checkpoint counts
     seconds, saved = monotonic() - start, checkpoints.steps
     if as_json:
         _print_json(run, agent, saved, seconds)
     if saved < total:
-        told = f"saved at step {saved:,} of {total:,}; to go on:"
+        told = f"saved at step {saved:,} of {total:,}; to continue:"
         console(stderr=True).print(told, run.resume_command())
         return 128 + (signals.received or 0)
     if not as_json:
@@ -95,7 +97,7 @@ def _print_summary(run: runs.Run, agent: Any, steps: int, seconds: float) -> Non
     screen, episodes = console(), len(agent.history)
     took = f"{steps:,} steps in {seconds:.1f} s, {short(steps / seconds)} a second"
     if not steps:
-        took = f"all of its {agent.timesteps:,} steps were taken before: for more, give --steps"
+        took = f"all {agent.timesteps:,} steps were taken before: use --steps to take more"
     result = "no episode has ended yet"
     if episodes:
         last = f"the last {RECENT} of {episodes:,}" if episodes > RECENT else f"{episodes}"

@@ -1,4 +1,4 @@
-"""`rlbook list`: the algorithms, the worlds and the backends that there are."""
+"""`rlbook list`: list algorithms, environments, backends and hyperparameters."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ Rows = list[dict[str, Any]]
 def show(
     what: Annotated[
         Literal["algos", "envs", "backends"] | None,
-        typer.Argument(help="Only these; all three unless told."),
+        typer.Argument(help="Show only this list; by default, all three."),
     ] = None,
     algo: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="The hyperparameters of an algorithm, which --set sets."),
+        typer.Option(metavar="NAME", help="List the hyperparameters of this algorithm, for --set."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the algorithms, the worlds and the backends that there are."""
+    """List the available algorithms, environments and backends."""
     if algo is not None:
         lists: dict[str, Any] = {"hyperparameters": hyperparameters(algo)}
     else:
@@ -48,11 +48,11 @@ def show(
         columns.columns[0].style, columns.columns[0].no_wrap = "cyan", True
         screen.print(columns, soft_wrap=False)
     if algo is not None and (forms := schedules(algo)):
-        screen.print("\na schedule is one of", ", ".join(forms))
+        screen.print("\nA schedule is one of", ", ".join(forms))
 
 
 def algos() -> Rows:
-    """Each algorithm, and what its module says of itself."""
+    """Return the algorithms, with the first lines of their modules' docstrings."""
     return [
         {
             "algorithm": name,
@@ -64,7 +64,7 @@ def algos() -> Rows:
 
 
 def envs() -> Rows:
-    """The worlds of this library."""
+    """Return the environments of this library."""
     ours = [spec for spec in gymnasium.registry.values() if spec.namespace == "rlbook"]
     return [
         {
@@ -78,7 +78,7 @@ def envs() -> Rows:
 
 
 def backend_list() -> Rows:
-    """The backends, and whether they can start here."""
+    """Return the backends, and whether they can start on this machine."""
     rows = []
     for name in backends.BACKENDS:
         reason = engines.why_not(name)
@@ -88,7 +88,7 @@ def backend_list() -> Rows:
 
 
 def hyperparameters(algo: str) -> Rows:
-    """What an algorithm can be told with --set."""
+    """Return the hyperparameters of an algorithm, which --set can change."""
     known = names.hyperparameters(names.algorithm(algo))
     hints, meanings = get_type_hints(known), _meanings(known)
     return [
@@ -103,13 +103,13 @@ def hyperparameters(algo: str) -> Rows:
 
 
 def schedules(algo: str) -> list[str]:
-    """How the schedules are written that some hyperparameters of an algorithm may be."""
+    """Return the forms of the schedules that hyperparameters of an algorithm can have."""
     hints = get_type_hints(names.hyperparameters(names.algorithm(algo))).values()
     return list(dict.fromkeys(form for hint in hints for form in names.forms(hint)))
 
 
 def _meanings(known: Any) -> dict[str, str]:
-    """What the docstrings of a class, and of those that it extends, say of each attribute."""
+    """Return the descriptions of attributes in the docstrings of a class and its base classes."""
     meanings: dict[str, str] = {}
     for kind in reversed(known.__mro__):
         text = inspect.cleandoc(kind.__doc__ or "").partition("Attributes:\n")[2]

@@ -1,4 +1,4 @@
-"""What a person may name on the command line, and what is perhaps meant by a name that is wrong."""
+"""Look-up of the names and values on the command line, with suggestions for misspelt names."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ from rlbook.cli.errors import UserError, in_one_line, no_such
 
 
 def whole(text: str | int) -> int:
-    """A whole number as people write large ones; an option's default is one already.
+    """Return a whole number from any of the ways to write a large one.
+
+    The argument can also be a whole number, because Typer passes the defaults of options, too.
 
     >>> whole("200_000"), whole("2e5"), whole("200,000")
     (200000, 200000, 200000)
@@ -40,7 +42,7 @@ def whole(text: str | int) -> int:
 
 
 def algorithm(name: str) -> Any:
-    """The class of an algorithm, by the name that `rlbook.ALGORITHMS` gives it."""
+    """Return the class of an algorithm, by its name in `rlbook.ALGORITHMS`."""
     if name not in rlbook.ALGORITHMS:
         spellings = {one: one for one in rlbook.ALGORITHMS}
         spellings |= {attribute: one for one, attribute in rlbook.ALGORITHMS.items()}
@@ -49,7 +51,7 @@ def algorithm(name: str) -> Any:
 
 
 def backend(name: str) -> str:
-    """The name of a backend, if there is one of that name."""
+    """Return the name of a backend, or raise a `UserError` if it does not exist."""
     if name not in backends.BACKENDS:
         known = list(backends.BACKENDS)
         raise no_such("backend", name, known, f"choose from {', '.join(known)}")
@@ -57,22 +59,22 @@ def backend(name: str) -> str:
 
 
 def environment(name: str) -> str:
-    """The id of an environment, if Gymnasium knows it.
+    """Return the id of an environment, or raise a `UserError` if Gymnasium does not know it.
 
-    Of `module:Name-v0`, the module is imported first. So this is only for what a person has typed,
-    and never for what was read from a file.
+    If the id is `module:Name-v0`, the module is imported first. The id must therefore come from the
+    user, and never from a file.
     """
     module, _, rest = name.rpartition(":")
     if module:
         _import_typed(module)
     if rest not in gymnasium.registry:
-        advice = "`rlbook list envs` has ours, Gymnasium's documentation the others"
+        advice = "`rlbook list envs` lists ours, and Gymnasium's documentation the others"
         raise no_such("environment", name, _spellings(), advice)
     return name
 
 
 def _import_typed(module: str) -> None:
-    sys.path.insert(0, os.getcwd())  # where a person looks for their own module
+    sys.path.insert(0, os.getcwd())  # so that modules in the current folder are found
     try:
         importlib.import_module(module)
     except ImportError as error:
@@ -80,7 +82,10 @@ def _import_typed(module: str) -> None:
 
 
 def _spellings() -> dict[str, str]:
-    """Every id, also without its namespace and version; ours and the newest go first."""
+    """Return spellings of every id, also without its namespace and version.
+
+    If several ids have the same spelling, those of rlbook and the newest versions take precedence.
+    """
     ordered = sorted(
         gymnasium.registry.values(), key=lambda spec: (spec.namespace != "rlbook", -_version(spec))
     )
@@ -96,17 +101,17 @@ def _version(spec: Any) -> int:
 
 
 def hyperparameters(cls: Any) -> Any:
-    """The dataclass of an algorithm's hyperparameters."""
+    """Return the dataclass of the hyperparameters of an algorithm."""
     return cls.Hyperparameters
 
 
 def default(cls: Any, argument: str) -> Any:
-    """What an algorithm takes where it is not told."""
+    """Return the default of an argument of an algorithm."""
     return inspect.signature(cls).parameters[argument].default
 
 
 def parse_settings(name: str, assignments: list[str]) -> dict[str, Any]:
-    """The hyperparameters in `["learning_rate=0.1", …]`, each as the type that it must have.
+    """Return the hyperparameters in `["learning_rate=0.1", …]`, converted to their types.
 
     A schedule is written as a call: `epsilon=linear(1, 0.05, 100_000)`.
     """
@@ -116,7 +121,7 @@ def parse_settings(name: str, assignments: list[str]) -> dict[str, Any]:
         key, equals, text = assignment.partition("=")
         key = key.strip().replace("-", "_")
         if not equals:
-            raise UserError(f"--set {assignment} is not allowed: NAME=VALUE")
+            raise UserError(f"--set must be NAME=VALUE, got {assignment}")
         if key not in hints:
             names = [field.name for field in fields(known)]
             advice = f"{name} has {', '.join(names)}"
@@ -126,7 +131,7 @@ def parse_settings(name: str, assignments: list[str]) -> dict[str, Any]:
 
 
 def _parse(key: str, text: str, hint: Any) -> Any:
-    """A value of one of the types in the hint."""
+    """Return the value in `text`, converted to one of the types in the hint."""
     if get_origin(hint) is tuple:
         parts = text.strip("()").split(",")
         return tuple(_parse(key, part.strip(), get_args(hint)[0]) for part in parts if part.strip())
@@ -148,11 +153,11 @@ def _parse(key: str, text: str, hint: Any) -> Any:
         pass
     if str in kinds:
         return text
-    raise UserError(f"{key}={text} is not allowed: {type_name(hint)}")
+    raise UserError(f"{key} must be {type_name(hint)}, got {text}")
 
 
 def _parse_schedule(key: str, text: str, kind: Any) -> Any:
-    """What `Linear(1, end=0, steps=100)` is, of the text between the brackets."""
+    """Return the schedule with these arguments, such as `1, end=0, steps=100`."""
     given, known = {}, [field.name for field in fields(kind)]
     parts = [part.strip() for part in text.split(",") if part.strip()]
     for place, part in enumerate(parts):
@@ -161,28 +166,29 @@ def _parse_schedule(key: str, text: str, kind: Any) -> Any:
         given[name] = _parse(f"{key}.{name}", number.strip(), float)
     if given.keys() != set(known):
         form = forms(kind)[0]
-        raise UserError(f"{key}={kind.__name__.lower()}({text}) is not allowed: {form}")
+        raise UserError(f"{key} must be {form}, got {kind.__name__.lower()}({text})")
     with in_one_line():
         return kind(**given)
 
 
 def type_name(hint: Any) -> str:
-    """A type as a person would say it.
+    """Return the name of a type in plain words.
 
     >>> type_name(float), type_name(int | None)
     ('a number', 'a whole number or none')
     """
     if get_origin(hint) is tuple:
-        return "whole numbers, with commas between them"
+        return "whole numbers separated by commas"
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
     words[NoneType] = "none"
-    kinds = sorted(get_args(hint) or (hint,), key=lambda kind: kind is NoneType)  # none comes last
+    # "none" comes last.
+    kinds = sorted(get_args(hint) or (hint,), key=lambda kind: kind is NoneType)
     *others, last = dict.fromkeys(words.get(kind, "a schedule") for kind in kinds)
     return f"{', '.join(others)} or {last}" if others else last
 
 
 def forms(hint: Any) -> list[str]:
-    """How the schedules among the types of a hint are written."""
+    """Return how the schedules among the types of a hint are written."""
     return [
         f"{kind.__name__.lower()}({', '.join(field.name for field in fields(kind))})"
         for kind in _schedules(hint)
@@ -195,7 +201,7 @@ def _schedules(hint: Any) -> list[Any]:
 
 
 def as_typed(value: Any) -> Any:
-    """A hyperparameter as JSON can hold it: what one would type after --set, or a number."""
+    """Return a hyperparameter as JSON can hold it: a number, or the text for --set."""
     if isinstance(value, tuple):
         return ",".join(map(str, value))
     if not is_dataclass(value):

@@ -1,4 +1,4 @@
-"""What a command prints: for a person, or as one JSON object for a program."""
+"""Output of the commands, as text for people or as one JSON object for programs."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-# The option of that name, which every command has.
+# The option --json, which every command has.
 AsJson = Annotated[
-    bool, typer.Option("--json", metavar="", help="Print one JSON object, and nothing else.")
+    bool, typer.Option("--json", metavar="", help="Print the result as one JSON object.")
 ]
 
 
 def console(stderr: bool = False) -> Console:
-    """Where to print. Nothing in a text is markup: names come from files, too.
+    """Return the console on which a command prints.
 
-    Lines are never folded, so that a path or a command can be copied.
+    Markup is off, because names can come from files. Lines are not wrapped, so that paths and
+    commands can be copied.
     """
     from rich.console import Console
 
@@ -38,7 +39,7 @@ def console(stderr: bool = False) -> Console:
 
 
 def table(*columns: str) -> Table:
-    """An empty table without lines."""
+    """Return an empty table without lines."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
@@ -49,12 +50,12 @@ def table(*columns: str) -> Table:
 
 
 def waiting(text: str) -> AbstractContextManager[object]:
-    """Says what is being waited for, where a person watches the terminal."""
+    """Return a context that shows what the program waits for, if stderr is a terminal."""
     return console(stderr=True).status(text) if sys.stderr.isatty() else nullcontext()
 
 
 def print_json(content: dict[str, Any]) -> None:
-    """One JSON object on stdout. What is no number (NaN) becomes null."""
+    """Print one JSON object on stdout; NaN and infinity become null."""
     finite = {
         key: None if isinstance(value, float) and not math.isfinite(value) else value
         for key, value in content.items()
@@ -63,17 +64,17 @@ def print_json(content: dict[str, Any]) -> None:
 
 
 def examples(*commands: str) -> str:
-    """Examples for the end of a command's help."""
+    """Return examples for the end of the help of a command."""
     return "[bold]Examples[/bold]\n\n" + "\n".join(f"[cyan]$ {line}[/cyan]" for line in commands)
 
 
 def unless_told(value: object) -> str:
-    """For the help of an option without a default of its own: what is taken where it is missing."""
+    """Return the part of a help text that shows the default of an option whose value is None."""
     return rf" [dim]\[default: {value}][/dim]"
 
 
 def short(number: float) -> str:
-    """A number in a few characters.
+    """Return a number in a few characters.
 
     >>> short(950), short(12_345), short(2_500_000), short(10**9)
     ('950', '12.3k', '2.5M', '1G')
@@ -85,7 +86,7 @@ def short(number: float) -> str:
 
 
 def first_line(module: str) -> str:
-    """The first sentence of a module's docstring, read without importing the module."""
+    """Return the first paragraph of a module's docstring, without importing the module."""
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
         return ""

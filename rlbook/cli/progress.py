@@ -1,4 +1,4 @@
-"""How far training has come, on one line of the terminal; nothing where stderr is none."""
+"""The progress bar of training, shown only if stderr is a terminal."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any, Self
 from rlbook.cli.output import console, short
 from rlbook.cli.runs import Config
 
-# The mean return is of so many episodes, the last ones.
+# Number of recent episodes over which the mean return is taken.
 RECENT = 100
 
 
 def recent_return(agent: Any) -> float:
-    """The mean return of the last 100 episodes; NaN before one has ended."""
+    """Return the mean return of the last 100 episodes, or NaN before the first has ended."""
     returns = agent.history.recent_returns(RECENT)
     return float(returns.mean()) if len(returns) else float("nan")
 
@@ -25,13 +25,13 @@ class Display:
     """The progress bar: steps, speed, time left, mean return.
 
     Args:
-        config: what is trained.
-        done: steps taken before.
+        config: the configuration of the run.
+        done: number of steps taken before.
     """
 
     def __init__(self, config: Config, done: int) -> None:
         self._config, self._total = config, config.steps
-        # When the first round ended, and at which step: before that, much of the time is compiling.
+        # Time and step at the end of the first round, because compilation takes much of that round.
         self._first: tuple[float, int] | None = None
         self._bar: Any = None
         if sys.stderr.isatty():
@@ -53,7 +53,7 @@ class Display:
             )
 
     def update(self, agent: Any) -> None:
-        """Show how far the agent has come."""
+        """Show the progress of the agent."""
         if self._bar is None:
             return
         now = monotonic()
@@ -69,7 +69,7 @@ class Display:
         )
 
     def stopping(self) -> None:
-        """Show that the round is the last one."""
+        """Show that training stops after this round."""
         if self._bar is not None:
             self._bar.update(self._task, steps="stopping after this round", note="")
 

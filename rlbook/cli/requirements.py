@@ -1,4 +1,4 @@
-"""What rlbook says that it needs, compared with what is installed."""
+"""The requirements of rlbook, and comparisons of versions with them."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ from pathlib import Path
 
 import rlbook
 
-# Extras that only those need who work on rlbook itself, or that only name others.
+# Extras that only developers of rlbook need, or that only combine other extras.
 UNASKED = ("dev", "all")
 
 
 def requirements() -> dict[str, list[str]]:
-    """For each extra, and for "core", lines such as `numpy>=2.0`; for "python" its versions.
+    """Return the requirements of each extra, such as `numpy>=2.0`.
+
+    The key "core" has the requirements of rlbook itself, and "python" the versions of Python.
 
     Raises:
-        FileNotFoundError: rlbook is neither installed nor a checkout.
+        FileNotFoundError: rlbook is neither installed nor run from a checkout.
     """
     pyproject = Path(rlbook.__file__).parents[1] / "pyproject.toml"
-    if pyproject.exists():  # a checkout, where what was installed may be of another day
+    if pyproject.exists():  # a checkout, whose installed metadata may be outdated
         project = tomllib.loads(pyproject.read_text())["project"]
         found = {"core": project["dependencies"], **project["optional-dependencies"]}
         python = project["requires-python"]
@@ -35,7 +37,7 @@ def _of_installed() -> tuple[dict[str, list[str]], str]:
     try:
         distribution = metadata.distribution("rlbook")
     except metadata.PackageNotFoundError:
-        raise FileNotFoundError("rlbook is neither installed nor a checkout") from None
+        raise FileNotFoundError("rlbook is neither installed nor run from a checkout") from None
     found: dict[str, list[str]] = {}
     for line in distribution.requires or []:
         requirement, _, marker = line.partition(";")
@@ -45,12 +47,12 @@ def _of_installed() -> tuple[dict[str, list[str]], str]:
 
 
 def package_of(requirement: str) -> str:
-    """The package of a line such as `numpy>=2.0`."""
+    """Return the package in a requirement such as `numpy>=2.0`."""
     return re.split(r"[^\w.-]", requirement)[0]
 
 
 def allows(requirement: str, version: str) -> bool:
-    """Whether a version is in the range of a requirement, which has only >= and <.
+    """Return whether a version satisfies a requirement, which may use only >= and <.
 
     >>> allows("numpy>=2.0", "2.4.6"), allows("python>=3.11,<3.14", "3.14.0")
     (True, False)
@@ -64,7 +66,7 @@ def allows(requirement: str, version: str) -> bool:
 
 
 def _parts(version: str) -> tuple[int, ...]:
-    """Four numbers, which compare as versions do."""
+    """Return the four numbers of a version, as a tuple that compares like the version."""
     numbers = re.match(r"\d+(\.\d+)*", version)
     parts = [int(part) for part in numbers[0].split(".")] if numbers else []
     return tuple((parts + [0] * 4)[:4])

@@ -1,13 +1,14 @@
-"""Run folders: what was asked for, with which versions, how far it has come, what came of it.
+"""Run folders: the files that `rlbook train` writes.
 
-    config.json        what `rlbook train` was asked for
-    versions.json      Python's, and those of the packages that make the numbers
-    command.txt        the commands that trained it, one a line
-    checkpoint.rlbook  the agent, as its own `save` writes it
-    history.csv        its episodes, written whenever training ends
+    config.json        the arguments of the agent and the number of steps
+    versions.json      the versions of Python and of the packages on which the numbers depend
+    command.txt        the commands that trained the agent, one per line
+    checkpoint.rlbook  the agent, as its `save` writes it
+    history.csv        the episodes, written whenever training ends
 
-Each file is replaced as a whole, so that none is ever half written. None holds code, and nothing
-that is read here makes Python import a module: a stranger's run can be looked at.
+Every file is replaced as a whole, so that no file is ever half written. No file contains code, and
+nothing that is read here makes Python import a module, so it is safe to open the run folder of a
+stranger.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ from rlbook.cli.errors import UserError, in_one_line, no_such
 
 CHECKPOINT = "checkpoint.rlbook"
 
-# The packages on which the numbers depend, and those on which they do not.
+# The packages on which the numbers of a run depend, and those on which they do not.
 NUMERIC = ("numpy", "numba", "gymnasium", "torch")
 ENGINES = ("cloudpickle", "ray", "pyspark")
 
 
 @dataclass(frozen=True)
 class Config:
-    """What a run is: the arguments of its agent, and how many steps it takes in all."""
+    """The configuration of a run: the arguments of its agent, and its total number of steps."""
 
     algo: str
     env: str
@@ -50,14 +51,14 @@ class Config:
 
 
 class Run:
-    """One run folder, which is there already."""
+    """An existing run folder."""
 
     def __init__(self, path: Path, config: Config) -> None:
         self.path, self.config = path, config
 
     @classmethod
     def create(cls, config: Config, out: Path | None) -> Run:
-        """Make the folder of a new run: `out`, or one named after the run, with a counter."""
+        """Make and return the folder of a new run: `out`, or a new folder named after the run."""
         with in_one_line():
             path = _new_folder(config) if out is None else _empty_folder(out)
             _write_json(path / "versions.json", versions())
@@ -65,14 +66,14 @@ class Run:
 
     @classmethod
     def open(cls, path: Path) -> Run:
-        """The run in a folder.
+        """Return the run in a folder.
 
         Raises:
-            UserError: there is none, or its config.json is damaged.
+            UserError: the folder contains no run, or its config.json is damaged.
         """
         check_exists(path)
         if not path.is_dir():
-            raise UserError(f"{path} is no run folder")
+            raise UserError(f"{path} is not a run folder")
         try:
             content = json.loads((path / "config.json").read_bytes())
             config = Config(**content)
@@ -80,18 +81,18 @@ class Run:
                 if not isinstance(getattr(config, name), getattr(kind, "__origin__", kind)):
                     raise TypeError(name)
         except FileNotFoundError:
-            raise UserError(f"{path} is no run folder: it has no config.json") from None
+            raise UserError(f"{path} is not a run folder: it has no config.json") from None
         except (TypeError, ValueError) as error:
             raise UserError(f"{path / 'config.json'} is damaged") from error
         return cls(path, config)
 
     @property
     def checkpoint(self) -> Path:
-        """The file of the agent."""
+        """The path of the saved agent."""
         return self.path / CHECKPOINT
 
     def note(self, command: list[str]) -> None:
-        """Write down what was asked for: the config as it now is, and the command."""
+        """Write the current configuration, and append the command to command.txt."""
         _write_json(self.path / "config.json", asdict(self.config))
         file = self.path / "command.txt"
         before = file.read_text(errors="replace") if file.exists() else ""
@@ -99,7 +100,7 @@ class Run:
             new.write(f"{before}{shlex.join(['rlbook', *command])}\n".encode())
 
     def changed_versions(self) -> list[str]:
-        """Each package that is another version now than when the run began, in words."""
+        """Return a sentence for each package whose version has changed since the run began."""
         try:
             then = json.loads((self.path / "versions.json").read_bytes())
             now = versions()
@@ -112,13 +113,13 @@ class Run:
             return []
 
     def resume_command(self) -> str:
-        """What a person types to go on."""
+        """Return the command that resumes the run."""
         trust = ["--env", self.config.env] if ":" in self.config.env else []
         return shlex.join(["rlbook", "train", "--resume", str(self.path), *trust])
 
 
 def versions() -> dict[str, str]:
-    """What the numbers of a run may depend on."""
+    """Return the versions on which the numbers of a run may depend."""
     found = {
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
@@ -134,12 +135,12 @@ def versions() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Saved:
-    """An agent in a file, which is not loaded yet.
+    """A saved agent that is not loaded yet.
 
     Attributes:
-        file: the checkpoint.
-        algo: the name of its algorithm.
-        env: the id of the environment that it learns in, or None if that had none.
+        file: the checkpoint file.
+        algo: the name of the algorithm.
+        env: the id of the environment of training, or None if it had no id.
     """
 
     file: Path
@@ -147,20 +148,20 @@ class Saved:
     env: str | None
 
     def load(self, env: str | None = None, **where: Any) -> Any:
-        """The agent.
+        """Load and return the agent.
 
         Args:
-            env: the id that the person typed, if they did; else the agent's own is taken.
+            env: the id of the environment that the user typed; None for the one of training.
             where: `backend` and `workers`.
 
         Raises:
-            UserError: it is damaged, or does not fit the environment.
+            UserError: the file is damaged, or the agent does not fit the environment.
         """
         if env is None and self.env is None:
-            raise UserError(f"{self.file} does not say in which world it learns: give --env")
+            raise UserError(f"{self.file} does not name an environment: use --env")
         if env is None and ":" in str(self.env):
             raise UserError(
-                f"{self.file} learns in {self.env!r}, which imports a module: "
+                f"{self.file} was trained in {self.env!r}, which imports a module: "
                 f"if you trust it, add --env {shlex.quote(str(self.env))}"
             )
         with in_one_line():
@@ -168,10 +169,10 @@ class Saved:
 
 
 def find(path: Path) -> Saved:
-    """The agent of a run folder, or of a file that an agent's `save` wrote.
+    """Return the saved agent of a run folder, or of a file that an agent's `save` wrote.
 
     Raises:
-        UserError: there is none, or it is damaged.
+        UserError: there is no saved agent, or it is damaged.
     """
     check_exists(path)
     file = path / CHECKPOINT if path.is_dir() else path
@@ -181,16 +182,18 @@ def find(path: Path) -> Saved:
             header = json.loads(str(content["header"]))
         kind, env = str(header["kind"]), header["env"]
     except FileNotFoundError:
-        raise UserError(f"{path} holds no agent: it has no {CHECKPOINT}") from None
+        raise UserError(f"{path} contains no agent: it has no {CHECKPOINT}") from None
     except Exception as error:  # damaged archives make NumPy and zipfile raise almost anything
         raise UserError(str(saving.damaged(file))) from error
     if kind not in algos:
-        raise UserError(f"{file} holds a {kind!r} agent, which this rlbook does not have")
+        raise UserError(
+            f"{file} contains an agent of the class {kind!r}, which this version of rlbook lacks"
+        )
     return Saved(file, algos[kind], env)
 
 
 def check_exists(path: Path) -> None:
-    """Raise the UserError of a path where nothing is, with what comes nearest to it."""
+    """Raise a UserError, with a suggestion, if a path does not exist."""
     if path.exists():
         return
     known: dict[str, str] = {}
@@ -198,7 +201,7 @@ def check_exists(path: Path) -> None:
         if folder.is_dir():
             runs = [one for one in sorted(folder.iterdir()) if (one / "config.json").exists()]
             known |= {str(one): str(one) for one in runs} | {one.name: str(one) for one in runs}
-    raise no_such("run", str(path), known, "`rlbook train` makes one")
+    raise no_such("run", str(path), known, "use `rlbook train` to make one")
 
 
 def _new_folder(config: Config) -> Path:
@@ -216,7 +219,7 @@ def _new_folder(config: Config) -> Path:
 
 def _empty_folder(path: Path) -> Path:
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-        raise UserError(f"{path} is there already: --resume it, or choose another --out")
+        raise UserError(f"{path} already exists: resume it with --resume, or choose another --out")
     path.mkdir(parents=True, exist_ok=True)
     return path
 

@@ -1,4 +1,4 @@
-"""Ctrl-C while an agent learns: it ends its round, so that what is saved is whole."""
+"""Handling of Ctrl-C during training: the round is completed before the agent is saved."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Self
 
-# Ctrl-C, and what a cluster sends before it takes the machine away.
+# Ctrl-C sends SIGINT, and a cluster sends SIGTERM before it stops the machine.
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Signals:
-    """Notes the first signal and lets the program go on; the second is a KeyboardInterrupt.
+    """Records the first signal without interrupting; the second raises a KeyboardInterrupt.
 
     Args:
-        noticed: called at the first signal.
+        noticed: function that is called at the first signal.
 
     Attributes:
-        received: the first signal, or None.
+        received: number of the first signal, or None.
     """
 
     def __init__(self, noticed: Callable[[], object]) -> None:

@@ -1,4 +1,4 @@
-"""`rlbook train`: an agent learns, and what came of it stays in a run folder."""
+"""`rlbook train`: train an agent and save it in a run folder."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ WHERE, FOLDER = "Where it runs", "Run folder"
 def train(
     context: typer.Context,
     algo: Annotated[
-        str | None, typer.Option(metavar="NAME", help="What learns: see `rlbook list algos`.")
+        str | None, typer.Option(metavar="NAME", help="Algorithm (see `rlbook list algos`).")
     ] = None,
     env: Annotated[
         str | None,
         typer.Option(
             metavar="ID",
-            help="The world: see `rlbook list envs`. For module:Name-v0, the module is imported.",
+            help="Environment id (see `rlbook list envs`); module:Name-v0 imports the module.",
         ),
     ] = None,
     steps: Annotated[
@@ -34,13 +34,13 @@ def train(
         typer.Option(
             parser=names.whole,
             metavar="N",
-            help=f"Steps in all, all environments together.{unless_told(STEPS)}",
+            help=f"Total number of environment steps.{unless_told(STEPS)}",
         ),
     ] = None,
     seed: Annotated[
         int | None,
         typer.Option(
-            parser=names.whole, metavar="N", help=f"Of everything random.{unless_told(0)}"
+            parser=names.whole, metavar="N", help=f"Seed of all random streams.{unless_told(0)}"
         ),
     ] = None,
     num_envs: Annotated[
@@ -48,7 +48,7 @@ def train(
         typer.Option(
             parser=names.whole,
             metavar="N",
-            help="Environments that learn side by side." + unless_told("1; 8 with a network"),
+            help="Number of environments." + unless_told("1; 8 with a neural network"),
         ),
     ] = None,
     settings: Annotated[
@@ -56,7 +56,7 @@ def train(
         typer.Option(
             "--set",
             metavar="NAME=VALUE",
-            help="A hyperparameter: see `rlbook list --algo NAME`. May be repeated.",
+            help="Hyperparameter (see `rlbook list --algo NAME`). Can be repeated.",
         ),
     ] = None,
     backend: Annotated[
@@ -64,7 +64,7 @@ def train(
         typer.Option(
             metavar="NAME",
             rich_help_panel=WHERE,
-            help=f"See `rlbook list backends`.{unless_told('local')}",
+            help=f"Backend (see `rlbook list backends`).{unless_told('local')}",
         ),
     ] = None,
     workers: Annotated[
@@ -73,7 +73,7 @@ def train(
             parser=names.whole,
             metavar="N",
             rich_help_panel=WHERE,
-            help=f"How many share the environments.{unless_told(1)}",
+            help=f"Number of workers, which share the environments.{unless_told(1)}",
         ),
     ] = None,
     asynchronous: Annotated[
@@ -81,7 +81,7 @@ def train(
         typer.Option(
             "--asynchronous",
             rich_help_panel=WHERE,
-            help="No worker waits for another: they share one table. Not repeatable to the bit.",
+            help="Workers share one table and never wait for each other. Results then vary.",
         ),
     ] = None,
     out: Annotated[
@@ -89,7 +89,7 @@ def train(
         typer.Option(
             metavar="FOLDER",
             rich_help_panel=FOLDER,
-            help=f"Where to keep the run.{unless_told('runs/ALGO-ENV-SEED')}",
+            help=f"Run folder to create.{unless_told('runs/ALGO-ENV-SEED')}",
         ),
     ] = None,
     resume: Annotated[
@@ -97,23 +97,24 @@ def train(
         typer.Option(
             metavar="RUN",
             rich_help_panel=FOLDER,
-            help="Go on with this run, until it has all its steps. A larger --steps is its new "
-            "total; --backend and --workers may change.",
+            help="Resume this run until it has taken all its steps. --steps can raise the total; "
+            "--backend and --workers can change.",
         ),
     ] = None,
     checkpoint_every: Annotated[
         float,
         typer.Option(
-            metavar="SECONDS", rich_help_panel=FOLDER, help="How often the agent is saved."
+            metavar="SECONDS", rich_help_panel=FOLDER, help="Seconds between checkpoints."
         ),
     ] = 30,
     as_json: AsJson = False,
 ) -> None:
-    """Train an agent and keep it in a run folder.
+    """Train an agent and save it in a run folder.
 
-    Ctrl-C ends the round, saves, and says how to go on; a second one ends
-    it at once. A run that was stopped and resumed gives the very numbers
-    of one that never stopped, whatever the backend and the workers.
+    Ctrl-C completes the current round, saves the agent and shows how to
+    resume the run; a second Ctrl-C stops at once. A run that was stopped
+    and resumed gives the same numbers as one that was not, whatever the
+    backend and the number of workers.
     """
     for option, number in (("--steps", steps), ("--num-envs", num_envs), ("--workers", workers)):
         if number is not None:
@@ -144,7 +145,7 @@ def train(
 
 
 def _begin(config: runs.Config, out: Path | None) -> tuple[runs.Run, Any]:
-    """A new agent and its run folder, which is not made before all that was typed is right."""
+    """Return a new run and its agent. The folder is made only after all arguments are checked."""
     cls = names.algorithm(config.algo)
     names.environment(config.env)
     _check_where(config)
@@ -165,12 +166,12 @@ def _begin(config: runs.Config, out: Path | None) -> tuple[runs.Run, Any]:
 def _go_on(
     path: Path, env: str | None, steps: int | None, backend: str | None, workers: int | None
 ) -> tuple[runs.Run, Any]:
-    """The run in a folder, and its agent as it was saved last."""
+    """Return the run in a folder, and its agent from the last checkpoint."""
     run = runs.Run.open(path)
     config = run.config
     if env is not None:
         if env != config.env:
-            raise UserError(f"--env cannot change in a run that goes on: it is {config.env}")
+            raise UserError(f"--env cannot change when a run is resumed: it is {config.env}")
         names.environment(env)
     run.config = config = replace(
         config,
@@ -183,23 +184,23 @@ def _go_on(
         agent = runs.find(path).load(env, backend=config.backend, workers=config.workers)
     if steps is not None and steps < agent.timesteps:
         raise UserError(
-            f"--steps={steps} is not allowed: this run has taken {agent.timesteps} already"
+            f"--steps must be at least {agent.timesteps}, the steps taken so far, got {steps}"
         )
     for change in run.changed_versions():
-        console(stderr=True).print(f"note: {change}, so numbers may differ from now on")
+        console(stderr=True).print(f"note: {change}, so results may differ from now on")
     return run, agent
 
 
 def _check_left_out(options: dict[str, object]) -> None:
     for option, given in options.items():
         if given is not None:
-            raise UserError(f"{option} cannot change in a run that goes on: leave it out")
+            raise UserError(f"{option} cannot change when a run is resumed: leave it out")
 
 
 def _check_where(config: runs.Config) -> None:
     names.backend(config.backend)
     if config.workers > config.num_envs:
         raise UserError(
-            f"--workers={config.workers} is not allowed: they share the environments, "
-            f"of which there are --num-envs={config.num_envs}"
+            f"--workers must be at most the number of environments, --num-envs={config.num_envs}, "
+            f"got {config.workers}"
         )

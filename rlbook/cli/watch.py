@@ -1,4 +1,4 @@
-"""`rlbook watch`: one episode, in the terminal or as a film in a file."""
+"""`rlbook watch`: show one episode in the terminal, or save it as a film."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FORMATS = (".html", ".gif")
 
 
 class RandomPlayer:
-    """Does anything, anytime."""
+    """A player that chooses uniformly random actions."""
 
     def __init__(self, env: str, seed: int) -> None:
         with in_one_line():
@@ -31,49 +31,53 @@ class RandomPlayer:
         self.actions.seed(seed)
 
     def predict(self, obs: Any, deterministic: bool = True) -> Any:
-        """An action, each as likely as the others."""
+        """Return a uniformly random action."""
         return self.actions.sample()
 
 
 def watch(
     run: Annotated[
         Path | None,
-        typer.Argument(metavar="RUN", help="A run folder or a checkpoint file."),
+        typer.Argument(metavar="RUN", help="Run folder or checkpoint file."),
     ] = None,
     random: Annotated[
-        bool, typer.Option("--random", metavar="", help="Watch a random player instead, in --env.")
+        bool, typer.Option("--random", metavar="", help="Watch a random player in --env instead.")
     ] = False,
     env: Annotated[
         str | None,
-        typer.Option(metavar="ID", help="The world, if it is not the one the agent learned in."),
+        typer.Option(metavar="ID", help="Environment id, if it differs from the one of training."),
     ] = None,
-    seed: Annotated[int, typer.Option(parser=names.whole, metavar="N", help="Of the episode.")] = 0,
+    seed: Annotated[
+        int, typer.Option(parser=names.whole, metavar="N", help="Seed of the episode.")
+    ] = 0,
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Make a film: a page (.html) or a moving picture (.gif)."
+            metavar="FILE", help="Save a film, as a web page (.html) or an animation (.gif)."
         ),
     ] = None,
     max_frames: Annotated[
-        int, typer.Option(parser=names.whole, metavar="N", help="Stop after so many pictures.")
+        int, typer.Option(parser=names.whole, metavar="N", help="Largest number of frames.")
     ] = 100,
     terminal: Annotated[
         bool,
-        typer.Option("--terminal", metavar="", help="Draw here, with letters; done by default."),
+        typer.Option(
+            "--terminal", metavar="", help="Draw the episode as text, which is the default."
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Watch one episode, here or as a film in a file.
+    """Watch one episode in the terminal, or save it as a film.
 
-    Without --out it is drawn in the terminal, with letters.
+    Without --out, the episode is drawn in the terminal as text.
     """
     with in_one_line():
         check_whole("--seed", seed, 0)
         check_whole("--max-frames", max_frames, 1)
     if out is not None and out.suffix.lower() not in FORMATS:
-        raise UserError(f"--out={out} is not allowed: a name that ends in {' or '.join(FORMATS)}")
+        raise UserError(f"--out must end in {' or '.join(FORMATS)}, got {out}")
     if out is not None and terminal:
-        raise UserError("--out and --terminal: only one of the two is allowed")
+        raise UserError("--out and --terminal cannot be used together")
     player, world, title = _who_plays(run, random, env, seed)
     if out is not None:
         films.write_film(out, player, world, seed, max_frames, title)
@@ -92,9 +96,9 @@ def watch(
 
 
 def _who_plays(run: Path | None, random: bool, env: str | None, seed: int) -> tuple[Any, str, str]:
-    """Whom to watch, in which environment, and both in words."""
+    """Return the player, the id of its environment, and a description of both."""
     if random == (run is not None):
-        raise UserError("whom to watch? A RUN, or --random and --env, one of the two")
+        raise UserError("nothing to watch: give either RUN, or --random and --env")
     if env is not None:
         names.environment(env)
     if run is None:
@@ -108,7 +112,7 @@ def _who_plays(run: Path | None, random: bool, env: str | None, seed: int) -> tu
 
 
 def _draw(moments: Iterable[films.Moment], fps: float, actions: tuple[str, ...]) -> None:
-    """In place, at the speed of the film; one below the other where nobody watches."""
+    """Draw the frames in place at the speed of the film, or all of them if there is no terminal."""
     screen = console()
     if not sys.stdout.isatty():
         for moment in moments:
@@ -126,7 +130,7 @@ def _drawn(moment: films.Moment, actions: tuple[str, ...]) -> Text:
     from rich.text import Text
 
     text = Text.from_ansi(moment.picture.rstrip())
-    text.highlight_regex(r"\[.\]", "bold reverse")  # the player's place, in our worlds
+    text.highlight_regex(r"\[.\]", "bold reverse")  # the place of the player in our environments
     text.append("\n\n" + _caption(moment, actions) + "\n")
     return text
 
@@ -140,7 +144,7 @@ def _caption(moment: films.Moment, actions: tuple[str, ...]) -> str:
 
 
 def _actions(env: gymnasium.Env[Any, Any]) -> tuple[str, ...]:
-    """What the actions are called; empty where they have no names."""
+    """Return the names of the actions; empty if they have no names."""
     world = getattr(env.unwrapped, "world", None)
     return tuple(getattr(world, "actions", ()))
 

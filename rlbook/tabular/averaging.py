@@ -36,9 +36,8 @@ def average_tables(
             mean += (table - q) * ((counts + count) / np.maximum(counts + totals, 1))
         return mean
     mean = np.where(totals > 0, 0.0, q)
-    for table, count in zip(
-        tables, visits, strict=True
-    ):  # the order is fixed because floating-point sums round
+    # The order is fixed, because floating-point sums depend on it.
+    for table, count in zip(tables, visits, strict=True):
         mean += table * (count / np.maximum(totals, 1))
     return mean
 

@@ -145,14 +145,15 @@ def policy_values(
             never end.
     """
     _check_gamma(gamma)
-    chances = _probabilities(table, np.asarray(policy))[:, :, None] * table.probability  # (S, A, K)
-    rewards = (chances * table.reward).sum(axis=(1, 2))
+    actions = _probabilities(table, np.asarray(policy))
+    outcomes = actions[:, :, None] * table.probability  # (S, A, K)
+    rewards = (outcomes * table.reward).sum(axis=(1, 2))
     num_states = len(rewards)
     onward = np.zeros((num_states, num_states))
-    states = np.broadcast_to(np.arange(num_states)[:, None, None], chances.shape)
-    np.add.at(onward, (states, table.next_state), chances * ~table.terminated)
+    states = np.broadcast_to(np.arange(num_states)[:, None, None], outcomes.shape)
+    np.add.at(onward, (states, table.next_state), outcomes * ~table.terminated)
     if gamma == 1:
-        _check_that_episodes_end(onward, (chances * table.terminated).sum(axis=(1, 2)) > 0)
+        _check_that_episodes_end(onward, (outcomes * table.terminated).sum(axis=(1, 2)) > 0)
     solution: NDArray[np.float64] = np.linalg.solve(np.eye(num_states) - gamma * onward, rewards)
     return solution
 

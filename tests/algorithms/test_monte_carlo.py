@@ -55,7 +55,7 @@ def test_a_later_visit_does_not_count():
 def test_actions_are_as_frequent_as_the_policy_says():
     policy, act, n = np.array([[0.1, 0.0, 0.6, 0.3]]), compile(sample_action), 20_000
     key = stream_key(1, POLICY, 0)
-    counts = np.bincount([act(policy, 0, key, clock) for clock in range(n)], minlength=4)
+    counts = np.bincount([act(policy, 0, key, counter) for counter in range(n)], minlength=4)
     assert counts[1] == 0
     assert np.all(np.abs(counts - n * policy[0]) < 4 * np.sqrt(n * policy[0]) + 1)
 

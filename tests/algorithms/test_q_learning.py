@@ -200,7 +200,7 @@ def test_the_draws_are_those_of_the_example():
 def test_q_learning_takes_luck_for_value_and_double_q_learning_does_not():
     """As in figure 6.5: the one soon goes left nearly always, the other less and less often.
 
-    The share of both falls towards 5 %, which is what ε leaves to chance.
+    The share of both falls towards 5 %, which is what random exploration with ε causes.
     """
     single, double = how_often_left(False, 150), how_often_left(True, 150)
     assert single[0] == pytest.approx(0.5, abs=0.2) and double[0] == pytest.approx(0.5, abs=0.2)

@@ -1,4 +1,4 @@
-"""SARSA and its kin against their equations, against textbook loops, and at the cliff."""
+"""Tests of SARSA and its variants: their equations, textbook loops, and the cliff."""
 
 import re
 
@@ -101,7 +101,7 @@ def learn_with_traces(update, q, episode, terminated, alpha, gamma, lambda_):
 @pytest.mark.parametrize("alpha, gamma, lambda_", [(0.3, 0.9, 0.8), (0.7, 1.0, 1.0), (1, 0.5, 0)])
 @pytest.mark.parametrize("update", [sarsa_lambda_update, compile(sarsa_lambda_update)])
 def test_accumulating_traces_are_equation_12_7(update, terminated, alpha, gamma, lambda_):
-    """The reference keeps a trace for every pair there is: e ← γλe, e(S, A) += 1, q += αδe."""
+    """The reference keeps a trace for every pair: e ← γλe, e(S, A) += 1, q += αδe."""
     episode = states, actions, rewards = random_episode()
     q = np.random.default_rng(3).normal(size=(4, 3))
     mine, expected, trace, changes = q.copy(), q.copy(), np.zeros((4, 3)), np.zeros((4, 3), int)

@@ -1,4 +1,4 @@
-"""The command line, as a person meets it: in this process, or as a program of its own."""
+"""Fixtures that run the command line in this process, or as a separate program."""
 
 import json
 import os
@@ -16,7 +16,7 @@ LAKE = "rlbook/FrozenLake-v0"
 
 
 class Said(NamedTuple):
-    """What a command ended with."""
+    """The exit code and output of a command."""
 
     code: int
     out: str
@@ -34,7 +34,7 @@ _started: list[subprocess.Popen[str]] = []
 
 @pytest.fixture(autouse=True)
 def in_a_folder_of_its_own(tmp_path, monkeypatch):
-    """And nothing that a test began goes on after it."""
+    """Run each test in a folder of its own, and end all programs that it started."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     for name in ("FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS"):  # which turn colours on
@@ -47,7 +47,7 @@ def in_a_folder_of_its_own(tmp_path, monkeypatch):
 
 @pytest.fixture
 def rlbook(capsys) -> Callable[..., Said]:
-    """`rlbook("list", "--json")`, without the start of another Python."""
+    """Return a function that runs a command in this process: `rlbook("list", "--json")`."""
 
     def run(*arguments: object) -> Said:
         capsys.readouterr()
@@ -80,7 +80,7 @@ def start(
 
 
 def on_a_terminal(stream: str, *arguments: object) -> tuple[str, subprocess.Popen[str]]:
-    """What `rlbook` shows where its `stream` is a terminal; and the program, which has ended."""
+    """Run `rlbook` with a terminal as `stream`; return what it shows, and the ended program."""
     ours, theirs = pty.openpty()
     size = {"TERM": "xterm-256color", "COLUMNS": "120"}
     process = start(*arguments, variables=size, **{stream: theirs})

@@ -1,4 +1,4 @@
-"""`rlbook doctor`: what it says of a machine that is well, and of one that is not."""
+"""Tests of `rlbook doctor` on machines where everything works, and where something is broken."""
 
 import re
 import sys
@@ -50,7 +50,7 @@ def test_spark_can_start_and_on_which_java(rlbook, monkeypatch, tmp_path):
 @pytest.mark.parametrize("name", ["local", "multiprocessing"])
 def test_a_backend_is_really_started(name):
     finding = doctor.backend(name, start=True)
-    assert finding.state == "good" and finding.found.startswith("started, and answered a call")
+    assert finding.state == "good" and finding.found.startswith("started and answered a call")
 
 
 def test_a_backend_that_does_not_start_is_told(monkeypatch):

@@ -1,4 +1,4 @@
-"""`rlbook evaluate`: the numbers of `rlbook.evaluate`."""
+"""`rlbook evaluate` prints the numbers of `rlbook.evaluate`."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""`rlbook list`: all that there is, and nothing else."""
+"""Tests of `rlbook list`: it lists everything, and nothing else."""
 
 import sys
 from dataclasses import fields

@@ -1,4 +1,4 @@
-"""`rlbook train`: run folders, going on after any kind of end, what a terminal shows."""
+"""Tests of `rlbook train`: run folders, resuming a run, and output on a terminal."""
 
 import csv
 import json
@@ -128,7 +128,7 @@ def test_a_run_that_was_ended_goes_on_as_if_it_had_not_been(end, whole, rlbook):
     else:
         assert process.returncode == 128 + end
         resume = "rlbook train --resume run"
-        assert err == f"saved at step {taken:,} of 60,000; to go on: {resume}\n" and out == ""
+        assert err == f"saved at step {taken:,} of 60,000; to continue: {resume}\n" and out == ""
 
     assert rlbook("train", "--resume", "run", "--workers", 2).code == 0
     assert_same(QLearning.load(checkpoint), whole)
@@ -154,7 +154,7 @@ def test_the_second_ctrl_c_does_not_wait_for_the_round():
 
 def test_a_finished_run_can_be_given_more_steps(trained, rlbook):
     done = rlbook("train", "--resume", trained)
-    assert done.code == 0 and "all of its 2,000 steps were taken before" in done.out
+    assert done.code == 0 and "all 2,000 steps were taken before" in done.out
     assert rlbook("train", "--resume", trained, "--steps", 5000, "--json").content["steps"] == 5000
     agent = QLearning(LAKE)
     agent.learn(2000)
@@ -186,7 +186,7 @@ def test_another_version_is_told(trained, rlbook):
     done = rlbook("train", "--resume", trained)
     assert done.code == 0
     assert done.err == (
-        f"note: numba was 0.1 and is now {versions['numba']}, so numbers may differ from now on\n"
+        f"note: numba was 0.1 and is now {versions['numba']}, so results may differ from now on\n"
     )
 
 

@@ -1,4 +1,4 @@
-"""`rlbook watch`: in the terminal, as a page, as a moving picture."""
+"""Tests of `rlbook watch`: in the terminal, as a web page, and as an animation."""
 
 import os
 from pathlib import Path

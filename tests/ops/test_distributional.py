@@ -65,7 +65,7 @@ def test_projection_against_algorithm_1(num_atoms, v_min, v_max):
 
 
 def test_the_compiled_projection_is_the_python_function():
-    """Which would say so if it wrote beside the array, as compiled code does not."""
+    """The Python function raises an IndexError if it leaves the array; compiled code does not."""
     support, returns, discounts, probabilities = random_case(11, -1, 1)
     returns[:3], discounts[:3] = (1.0, 100.0, -100.0), (0.0, 1.0, 1.0)
     case = support, returns, discounts, probabilities
@@ -90,7 +90,7 @@ def test_the_mean_is_that_of_the_moved_atoms_where_none_is_clipped():
 
 
 def test_atoms_that_land_exactly_on_atoms_keep_all_their_probability():
-    """They vanish if the paper's algorithm is taken at its word."""
+    """The paper's algorithm, taken literally, loses their probability."""
     p = [0.1, 0.2, 0.4, 0.3]
     support = [0, 1, 2, 3]
     assert project(support, [0], [1], [p]).tolist() == np.float32([p]).tolist()
@@ -158,7 +158,7 @@ def test_the_numbers_of_rlaxs_test_of_its_categorical_td_learning():
     ids=str,
 )
 def test_shapes_that_do_not_fit_are_refused(shapes):
-    """Compiled code would read and write beside the arrays."""
+    """Without this check, compiled code would read and write outside the arrays."""
     support, *others = (np.ones(shape, np.float32) for shape in shapes)
     support = np.arange(len(support), dtype=np.float32)
     with pytest.raises(ValueError, match=r"^shapes must be .*, got ") as said:
@@ -207,7 +207,7 @@ def test_slopes_are_those_of_torchs_cross_entropy():
 
 
 def test_the_divergence_is_0_where_nothing_is_left_to_learn():
-    """The cross-entropy is not: it would keep the priority of what is random high for ever."""
+    """The cross-entropy is not 0 there, so it would keep priorities of random outcomes high."""
     logits = np.array([[0.0, 1.0, 2.0], [5.0, 0.0, 0.0]], np.float32)
     slopes, divergence = cross_entropy_slopes(softmax(logits), logits)
     np.testing.assert_allclose(divergence, 0, atol=1e-6)

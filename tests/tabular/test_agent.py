@@ -1,4 +1,4 @@
-"""What all agents with a table have in common, with every method that they can run."""
+"""Tests of the parts that all tabular agents share, with every method."""
 
 import re
 

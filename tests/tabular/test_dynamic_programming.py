@@ -47,13 +47,13 @@ def plain_value_iteration(env, gamma, sweeps):
 
 
 def test_two_states_by_hand():
-    # v(1) = 4. In state 0, gamma = 1/2: staying for ever is worth 1 / (1 - 1/2) = 2, and leaving
+    # v(1) = 4. In state 0, gamma = 1/2: staying forever is worth 1 / (1 - 1/2) = 2, and leaving
     # 2 + 1/2 * 1/2 * 4 = 3; staying once before leaving is worth 1 + 3/2.
     optimum = dp.value_iteration(two_states(), gamma=0.5)
     np.testing.assert_allclose(optimum.values, [3.0, 4.0], atol=1e-12)
     np.testing.assert_allclose(optimum.q, [[2.5, 3.0], [3.0, 4.0]], atol=1e-12)
     np.testing.assert_array_equal(optimum.policy, [1, 1])
-    # gamma = 0.9: staying for ever is worth 10, leaving 2 + 0.9 / 2 * 4 = 3.8.
+    # gamma = 0.9: staying forever is worth 10, leaving 2 + 0.9 / 2 * 4 = 3.8.
     optimum = dp.value_iteration(two_states(), gamma=0.9)
     np.testing.assert_allclose(optimum.values, [10.0, 4.0], atol=1e-10)
     np.testing.assert_array_equal(optimum.policy, [0, 1])
@@ -74,7 +74,7 @@ def test_policy_values_by_hand():
 
 
 def test_no_discount_where_all_ends_or_pays_nothing():
-    """gamma = 1 needs no policy that merely looks greedy: going round in circles is as good."""
+    """With gamma = 1, a greedy policy is not enough: going round in circles has the same value."""
     table = dp.transition_table(frozen_lake(is_slippery=False))
     optimum = dp.value_iteration(table, gamma=1.0)
     assert dp.start_value(table, optimum.values) == 1.0

@@ -1,4 +1,4 @@
-"""What tabular methods share: how they behave, their loop, and how several tables become one."""
+"""Tests of the behaviour policy, the training loop, and the averages of tables."""
 
 import numpy as np
 import pytest

@@ -16,7 +16,7 @@ LARGEST = 2**63 - 1
 
 
 def colliding(slots, count):
-    """States that all begin their search at slot 0 of a table with so many slots."""
+    """States that all begin their search at slot 0 of a table of this number of slots."""
     found, state = [], 0
     while len(found) < count:
         if not int(random_bits(np.uint64(state), 0)) % slots:

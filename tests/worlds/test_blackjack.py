@@ -37,7 +37,7 @@ def test_table_adds_up(table):
     assert table.probability.shape == (game.NUM_STATES, 2, 10)
 
 
-def test_chances_of_the_start(table):
+def test_probabilities_of_the_start(table):
     ten, ace = 4 / 13, 1 / 13
     naturals = table.start[game.NATURALS : game.STUCK]
     np.testing.assert_allclose(naturals, 2 * ten * ace * np.array(game.CARDS), atol=1e-15)

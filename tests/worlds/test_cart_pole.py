@@ -1,4 +1,4 @@
-"""CartPole's trajectories are Gymnasium's; and a batch is so many carts."""
+"""CartPole has the trajectories of Gymnasium's, alone and in a batch."""
 
 import json
 import math
@@ -18,8 +18,8 @@ def at(env, state):
     env.set_state({**env.get_state(), "state": list(state)})
 
 
-def beside_gymnasium(ours, theirs, act, steps):
-    """The largest difference of states on the way, both having begun in the same one."""
+def largest_difference(ours, theirs, act, steps):
+    """Return the largest difference between the states of two trajectories."""
     worst = 0.0
     for _ in range(steps):
         action = act(theirs.state)
@@ -42,18 +42,18 @@ def test_trajectories_are_those_of_gymnasium():
         at(ours, start)
         theirs.reset()
         theirs.state = start.copy()
-        worst.append(beside_gymnasium(ours, theirs, lambda _: int(rng.integers(2)), 500))
+        worst.append(largest_difference(ours, theirs, lambda _: int(rng.integers(2)), 500))
     assert max(worst) < 1e-12
 
 
 def test_a_step_of_a_balanced_pole_is_that_of_gymnasium_to_the_last_digit():
-    # Over many steps a balanced pole is unstable: it doubles a difference every ninth step. So
-    # here both begin each step in the same state.
+    # Over many steps a balanced pole is unstable and doubles a difference about every nine steps.
+    # Here both therefore begin each step in the same state.
     ours, theirs = cart_pole.make_env(), gymnasium.make("CartPole-v1").unwrapped
     theirs.reset(seed=0)
     for _ in range(2000):
         at(ours, theirs.state)
-        assert beside_gymnasium(ours, theirs, lambda s: int(s[2] + 0.3 * s[3] > 0), 1) < 1e-15
+        assert largest_difference(ours, theirs, lambda s: int(s[2] + 0.3 * s[3] > 0), 1) < 1e-15
         if abs(theirs.state[0]) > 2:
             theirs.reset()
 
@@ -61,7 +61,7 @@ def test_a_step_of_a_balanced_pole_is_that_of_gymnasium_to_the_last_digit():
 @pytest.mark.parametrize(
     ("state", "action", "ends"),
     [
-        ((2.39, 1.0, 0, 0), 1, True),  # over the right end of the track
+        ((2.39, 1.0, 0, 0), 1, True),  # beyond the right end of the track
         ((-2.39, -1.0, 0, 0), 0, True),
         ((2.3, 1.0, 0, 0), 1, False),
         ((0, 0, math.radians(11.9), 1.0), 1, True),
@@ -86,7 +86,7 @@ def test_episodes_begin_near_rest_anywhere_in_a_box():
 
 
 @pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
-def test_a_row_does_not_depend_on_those_beside_it(mode):
+def test_a_row_does_not_depend_on_the_other_rows(mode):
     few, many = (cart_pole.make_vector_env(n, 60, mode) for n in (3, 1000))
     rng = np.random.default_rng(0)
     assert np.array_equal(few.reset(seed=7)[0], many.reset(seed=7)[0][:3])

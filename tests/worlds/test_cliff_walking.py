@@ -1,4 +1,4 @@
-"""CliffWalking beside Gymnasium's, and by hand."""
+"""Tests of CliffWalking: Gymnasium's transition table, and examples by hand."""
 
 import gymnasium
 import numpy as np

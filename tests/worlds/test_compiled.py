@@ -1,4 +1,4 @@
-"""Machine code is kept until a rule changes, wherever the rule is written."""
+"""The cache of machine code notices every change of a rule, in whatever file it is."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""DeepSea by its definition, and how seldom chance finds the treasure."""
+"""Tests of DeepSea: its definition, and how rarely a random diver finds the treasure."""
 
 import math
 
@@ -53,7 +53,7 @@ def test_the_optimum_is_one_less_what_it_costs_to_get_there(size):
     assert worth == pytest.approx(2.0**-size - 0.005)
 
 
-def test_chance_finds_it_as_seldom_as_it_should():
+def test_random_dives_find_it_as_rarely_as_they_should():
     """1 in 8 of 20,000 dives: within four standard deviations."""
     envs = gymnasium.make_vec("rlbook/DeepSea-v0", num_envs=1000, size=3)
     envs.reset(seed=3)

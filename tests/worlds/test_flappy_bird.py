@@ -1,4 +1,4 @@
-"""Flappy Bird by hand, beside another way to write it, and through both of its views."""
+"""Tests of Flappy Bird: examples by hand, a second implementation, and both observations."""
 
 import json
 
@@ -138,8 +138,8 @@ class PlainBird:
 
     def __init__(self, key):
         self.top, self.speed, self.score = 244, -9, 0
-        chances = (random_bits(key, n) for n in range(3))
-        self.pipes = [[288 + 144 * n, self.gap(c)] for n, c in enumerate(chances)]
+        keys = (random_bits(key, n) for n in range(3))
+        self.pipes = [[288 + 144 * n, self.gap(c)] for n, c in enumerate(keys)]
 
     @staticmethod
     def gap(key):
@@ -292,13 +292,13 @@ def test_views_stay_within_their_spaces():
         obs, _ = envs.reset(seed=1)
         for number in range(300):
             assert all(envs.single_observation_space.contains(one) for one in obs)
-            chance = (0.5, 0.06, 0.0)[number // 100]  # up to the ceiling; about; to the ground
-            obs, *_ = envs.step((rng.random(50) < chance).astype(int))
+            flap_rate = (0.5, 0.06, 0.0)[number // 100]  # up to the ceiling; about; to the ground
+            obs, *_ = envs.step((rng.random(50) < flap_rate).astype(int))
 
 
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
-def test_a_row_does_not_depend_on_those_beside_it(view, mode):
+def test_a_row_does_not_depend_on_the_other_rows(view, mode):
     few, many = (flappy_bird.make_vector_env(n, 45, mode, observation=view) for n in (3, 40))
     rng = np.random.default_rng(0)
     assert np.array_equal(few.reset(seed=7)[0], many.reset(seed=7)[0][:3])

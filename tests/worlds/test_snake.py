@@ -1,4 +1,4 @@
-"""Snake by hand, beside another way to write it, and through each of its four views."""
+"""Tests of Snake: examples by hand, a second implementation, and all four observations."""
 
 import json
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""Chance that can be replayed: published numbers, the same when compiled; every outcome."""
+"""Tests of random streams: published numbers, compiled code, and enumeration of outcomes."""
 
 import numpy as np
 import pytest

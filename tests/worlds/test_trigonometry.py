@@ -1,4 +1,4 @@
-"""Our sine and cosine beside the C library's."""
+"""Our sine and cosine agree with those of the C library."""
 
 import math
 

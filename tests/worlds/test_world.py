@@ -1,4 +1,4 @@
-"""From rules to environments: one row, many rows and Gymnasium's own batching, all the same."""
+"""One environment, a vector environment and Gymnasium's own batching behave the same."""
 
 import pickle
 import subprocess
