@@ -138,7 +138,7 @@ command = {command!r}
 {start}
 while len(ready := list(Path({folder!r}).glob("ready*"))) < {processes}:
     time.sleep(0.05)
-time.sleep(1.5)  # several samples
+time.sleep(0.5)  # several samples
 for path in ready:
     os.kill(int(path.name.removeprefix("ready")), signal.SIGKILL)
 """
@@ -158,7 +158,13 @@ def peak_of_notebook(folder: Path, start: str, megabytes: int, forks: int = 0) -
     return peak
 
 
+@pytest.fixture
+def samples_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure_memory, "INTERVAL", 0.05)
+
+
 @on_linux
+@pytest.mark.usefixtures("samples_often")
 @pytest.mark.parametrize("way", WAYS)
 def test_memory_of_processes_that_a_notebook_starts_counts(way: str, tmp_path: Path) -> None:
     # The kernel itself, and Python twice, take what is above 300.
@@ -166,6 +172,7 @@ def test_memory_of_processes_that_a_notebook_starts_counts(way: str, tmp_path: P
 
 
 @on_linux
+@pytest.mark.usefixtures("samples_often")
 def test_shared_memory_counts_once(tmp_path: Path) -> None:
     peak = peak_of_notebook(tmp_path, WAYS["child"], megabytes=300, forks=3)
     assert 300 <= peak < 600

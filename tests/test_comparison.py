@@ -193,6 +193,7 @@ def test_an_interval_for_every_point_of_a_curve(rng):
     assert (interquartile_mean(curves, axis=0) < band[1]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "runs, level, least, most",
     [(20, 0.95, 0.89, 0.98), (20, 0.5, 0.42, 0.58), (10, 0.95, 0.88, 0.97), (3, 0.95, 0.65, 0.81)],

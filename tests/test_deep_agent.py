@@ -72,7 +72,7 @@ class Lander(gymnasium.Env):
         return self.x.copy(), -100.0 if landed else -0.3 * (action == 2), landed, False, {}
 
 
-@pytest.mark.parametrize("kind", [DQN, Rainbow])
+@pytest.mark.parametrize("kind", [DQN, pytest.param(Rainbow, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("env", ["Acrobot-v1", "MountainCar-v0", Lander], ids=str)
 def test_these_environments_run(env, kind):
     options = {"learning_starts": 100, "hidden": (16,), "batch_size": 16, "v_min": -120.0}

@@ -12,6 +12,7 @@ import measure_snake
 import stored
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("measured", [measure_ablation, measure_snake], ids=lambda m: m.__name__)
 def test_agents_still_learn_what_they_learned_when_the_results_were_stored(measured):
     found = stored.load(measured.RESULTS)

@@ -319,7 +319,11 @@ def learned(rule, states, starts, own, seed=3):
     return values_of(agent, np.arange(states))
 
 
-CASES = [pytest.param(own, id=name) for name, own in {**TRICKS, "all": ALL}.items()]
+IN_TORCH = ("dueling", "noisy", "all")
+CASES = [
+    pytest.param(own, id=name, marks=[pytest.mark.slow] if name in IN_TORCH else [])
+    for name, own in EVERY.items()
+]
 
 
 def assert_learned(values, expected, own):
@@ -392,7 +396,9 @@ def same(one, other):
     )
 
 
-@pytest.mark.parametrize("trick", ["dqn", "noisy", "prioritized"])
+@pytest.mark.parametrize(
+    "trick", ["dqn", pytest.param("noisy", marks=pytest.mark.slow), "prioritized"]
+)
 def test_the_number_of_workers_changes_nothing(trick):
     alone = train(**TRICKS[trick])
     assert all(same(alone, train(workers=n, **TRICKS[trick])) for n in (2, 3, 7))
@@ -416,7 +422,7 @@ def test_the_sum_of_parts_is_the_whole_but_for_rounding():
     np.testing.assert_allclose(one.vector, parts.gradients(batch).vector, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", [DQN, Rainbow])
+@pytest.mark.parametrize("kind", [DQN, pytest.param(Rainbow, marks=pytest.mark.slow)])
 def test_a_saved_agent_goes_on_as_if_nothing_had_happened(kind, tmp_path):
     first = train(kind)
     first.save(tmp_path / "agent.rlbook")
@@ -427,6 +433,7 @@ def test_a_saved_agent_goes_on_as_if_nothing_had_happened(kind, tmp_path):
     assert same(first, again) and first.algorithm.updates > 0
 
 
+@pytest.mark.slow
 def test_a_world_of_ours_goes_on_too(tmp_path):
     first = DQN("rlbook/Snake-v0", learning_starts=100, hidden=(16,), num_envs=3)
     first.learn(300)

@@ -96,6 +96,7 @@ def edit(path, old, new):
     path.write_text(text.replace(old, new))
 
 
+@pytest.mark.slow
 def test_edited_rules_are_seen_in_other_files_and_unedited_ones_are_not_compiled_again(tmp_path):
     for name, text in (("rules", RULES), ("prices", PRICES), ("loop", LOOP)):
         (tmp_path / f"{name}.py").write_text(text)
@@ -132,6 +133,7 @@ print([sum(each.cache_hits.values()) for each in stats])
 """
 
 
+@pytest.mark.slow
 def test_the_batched_step_is_kept(tmp_path):
     (tmp_path / "vector.py").write_text(VECTOR)
     outputs = [python(["vector.py"], tmp_path, tmp_path / "cache") for _ in range(2)]
