@@ -109,7 +109,7 @@ def test_long_episodes_are_kept_whole():
 )
 def test_a_bad_argument_is_named_with_its_value(argument):
     ((name, value),) = argument.items()
-    with pytest.raises(ValueError, match=f"{name}={value} is not allowed"):
+    with pytest.raises(ValueError, match=rf"^{name}\b.*{re.escape(repr(value))}"):
         evaluate_policy(LAKE, np.zeros(16, int), **argument)
 
 
@@ -292,5 +292,5 @@ def test_when_the_step_size_has_faded_to_0_nothing_moves(fading):
 @pytest.mark.parametrize("argument", [{"first_visit": 1}, {"first_visit": "every"}])
 def test_a_bad_argument_of_control_is_named_with_its_value(argument):
     ((name, value),) = argument.items()
-    with pytest.raises(ValueError, match=re.escape(f"{name}={value!r} is not allowed")):
+    with pytest.raises(ValueError, match=rf"^{name}\b.*{re.escape(repr(value))}"):
         MonteCarlo(LAKE, **argument)
