@@ -10,7 +10,7 @@ begins after up to 30 actions that do nothing, and a shot where it waits for one
 last life.
 
 An emulator cannot be taken to another process in the middle of a game. Where a worker is rebuilt,
-or `learn` is called again, other games begin.
+or an agent is loaded from a file, other games begin.
 """
 
 from __future__ import annotations

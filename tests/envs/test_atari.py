@@ -66,18 +66,20 @@ def test_a_network_learns_from_breakout(tmp_path):
     agent = rlbook.DQN("ALE/Breakout-v5", **PLAY, replay_capacity=1_000)
     before = agent.get_weights().copy()
     agent.learn(128)
-    assert agent.loss.updates == 4
+    assert agent.algorithm.updates == 4
     assert np.isfinite(agent.get_weights()).all() and (agent.get_weights() != before).any()
     batch = agent.replay.sample(8)
     assert batch.obs.shape == (8, STACK, SIZE, SIZE) and batch.obs.dtype == np.uint8
     frames = agent.replay.to_arrays()["replay_obs"]
     assert frames.shape[1:] == (SIZE, SIZE)  # one frame a step
     stored = len(agent.replay)
-    agent.learn(32)  # games begin anew, so the last step of each is lost
-    assert len(agent.replay) <= stored + 32 - 2
+    agent.learn(32)  # the same games go on
+    assert len(agent.replay) >= stored + 32 - 2
     agent.save(tmp_path / "agent.rlbook")
     again = rlbook.DQN.load(tmp_path / "agent.rlbook")
-    again.learn(32)
+    stored = len(again.replay)
+    again.learn(32)  # games begin anew, so the last step of each is lost
+    assert len(again.replay) <= stored + 32 - 2
     assert again.timesteps == 192
     env = BREAKOUT()
     obs, _ = env.reset(seed=1)
@@ -86,13 +88,21 @@ def test_a_network_learns_from_breakout(tmp_path):
     assert again.predict(obs, deterministic=False) in range(4)
 
 
+def watched(agent):
+    """The observations of each rollout that the agent's algorithm is given, as they come."""
+    seen, batches = [], agent.algorithm.batches
+
+    def look(rollout):
+        seen.append(rollout.obs.copy())
+        return batches(rollout)
+
+    agent.algorithm.batches = look
+    return seen
+
+
 def test_stacks_are_rebuilt_from_frames_as_they_were_seen():
     agent = rlbook.DQN("ALE/Breakout-v5", num_envs=2, learning_starts=10_000, rollout_steps=400)
-    seen = []
-    postprocess = agent.postprocess
-    agent.postprocess = lambda rollout, numbers: (
-        seen.append(rollout.obs.copy()) or postprocess(rollout, numbers)
-    )
+    seen = watched(agent)
     agent.learn(800)
     known = {obs.tobytes() for row in seen[0] for obs in row}
     batch = agent.replay.sample(200)
@@ -109,18 +119,14 @@ def test_the_same_numbers_with_any_number_of_workers():
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_every_call_of_learn_plays_other_games(workers):
+def test_workers_that_are_built_again_play_other_games(workers):
     def first_frames():
         agent = rlbook.DQN("ALE/Breakout-v5", workers=workers, **{**PLAY, "learning_starts": 1_000})
-        seen = []
-        postprocess = agent.postprocess
-        agent.postprocess = lambda rollout, numbers: (
-            seen.append(rollout.obs[:, :30].copy()) or postprocess(rollout, numbers)
-        )
+        seen = watched(agent)
         for _ in range(3):
-            agent.learn(16)
-        assert len(seen) == 3
-        return seen
+            agent.learn(80)
+            agent._workers.end()  # as an interruption of `learn` does
+        return seen[::5]
 
     calls, again = first_frames(), first_frames()
     for one, same in zip(calls, again, strict=True):

@@ -1,6 +1,5 @@
 """How a training loop meets environments: made anywhere, compiled if they can be, resumable."""
 
-import json
 import pickle
 
 import cloudpickle
@@ -8,8 +7,9 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.wrappers import TimeLimit, TransformReward
-from probes import Probe
+from probes import Probe, stored
 
+from rlbook.envs.actions import actions_of
 from rlbook.envs.episodes import Episodes
 from rlbook.envs.making import NO_LIMIT, compiled_world, env_maker
 from rlbook.envs.numbering import Numbering, numbered_spaces, numbering
@@ -17,6 +17,10 @@ from rlbook_envs.frozen_lake import frozen_lake
 from rlbook_envs.world import WorldEnv
 
 LAKE = "rlbook/FrozenLake-v0"
+
+
+def episodes_of(make_env, seed):
+    return Episodes(make_env, seed, actions_of(make_env().action_space))
 
 
 def play(episodes, steps, rng):
@@ -36,9 +40,9 @@ def travelled(episodes):
     return pickle.loads(cloudpickle.dumps(episodes))
 
 
-def from_plain_numbers(episodes):
-    again = Episodes(episodes.make_env, episodes.seed)
-    again.set_state(json.loads(json.dumps(episodes.get_state())))
+def from_a_file(episodes):
+    again = episodes_of(episodes.make_env, episodes.seed)
+    again.set_state(stored(episodes.get_state()))
     return again
 
 
@@ -46,11 +50,11 @@ def doubled():
     return TransformReward(gymnasium.make(LAKE), lambda reward: 2 * reward)
 
 
-@pytest.mark.parametrize("send", [travelled, from_plain_numbers])
+@pytest.mark.parametrize("send", [travelled, from_a_file])
 @pytest.mark.parametrize("steps", [0, 3, 250])  # at once, in the first episode, in a later one
 @pytest.mark.parametrize("env", ["FrozenLake-v1", "CartPole-v1", "CliffWalking-v1", doubled])
 def test_an_environment_goes_on_elsewhere_as_it_would_have_here(env, steps, send):
-    episodes = Episodes(env_maker(env), seed=2**63 + 5)
+    episodes = episodes_of(env_maker(env), seed=2**63 + 5)
     episodes.reset()
     play(episodes, steps, np.random.default_rng(1))
     there = send(episodes)
@@ -59,7 +63,7 @@ def test_an_environment_goes_on_elsewhere_as_it_would_have_here(env, steps, send
 
 
 def test_an_environment_that_was_never_reset_travels_too():
-    there = travelled(Episodes(env_maker("FrozenLake-v1"), seed=3))
+    there = travelled(episodes_of(env_maker("FrozenLake-v1"), seed=3))
     assert there.begun_with is None
     assert there.reset() == 0
 
@@ -70,7 +74,7 @@ def test_an_environment_may_have_a_set_state_of_its_own_kind():
             raise AssertionError("not ours to call")
 
     make = lambda: Settable(lambda s, a: ((s + a) % 9, 0.0, s == 8), 9, starts=9)  # noqa: E731
-    episodes = Episodes(make, seed=1)
+    episodes = episodes_of(make, seed=1)
     episodes.reset()
     play(episodes, 100, np.random.default_rng(0))
     here, there = (
@@ -80,7 +84,7 @@ def test_an_environment_may_have_a_set_state_of_its_own_kind():
 
 
 class Counts(Probe):
-    """Has states of its own, which mean something else and are not plain numbers."""
+    """Has states of its own, which mean something else."""
 
     def __init__(self):
         super().__init__(lambda s, a: ((s + a) % 9, 0.0, s == 8), 9, starts=9)
@@ -110,10 +114,10 @@ def generator(kind):
 GENERATORS = (np.random.MT19937, np.random.Philox, np.random.SFC64)
 
 
-@pytest.mark.parametrize("send", [travelled, from_plain_numbers])
+@pytest.mark.parametrize("send", [travelled, from_a_file])
 @pytest.mark.parametrize("make", [Counts, Asks, *map(generator, GENERATORS)])
-def test_states_and_generators_of_any_kind_are_put_into_plain_numbers(make, send):
-    episodes = Episodes(make, seed=1)
+def test_states_and_generators_of_any_kind_travel(make, send):
+    episodes = episodes_of(make, seed=1)
     episodes.reset()
     assert len(play(episodes, 100, np.random.default_rng(0))) > 105  # in a later episode
     here, there = (play(one, 100, np.random.default_rng(1)) for one in (episodes, send(episodes)))
@@ -121,15 +125,19 @@ def test_states_and_generators_of_any_kind_are_put_into_plain_numbers(make, send
 
 
 def test_where_an_episode_stands_after_it_was_played_again():
-    episodes = Episodes(lambda: Probe(lambda s, a: (s + 1, 0.0, s == 2), 4), seed=1)
-    again = Episodes(episodes.make_env, seed=1)
+    def make():
+        probe = Probe(lambda s, a: (s + 1, 0.0, s == 2), 4)
+        probe.action_space = gymnasium.spaces.Discrete(100_000)
+        return probe
+
+    episodes, again = episodes_of(make, seed=1), episodes_of(make, seed=1)
     assert again.set_state(episodes.get_state()) == (None, False)
     episodes.reset()
     assert again.set_state(episodes.get_state()) == (0, False)
     for expected in ((1, False), (2, False), (3, True)):
         episodes.step(70_000)
         episodes.actions.append(70_000)
-        assert again.set_state(json.loads(json.dumps(episodes.get_state()))) == expected
+        assert again.set_state(stored(episodes.get_state())) == expected
         assert again.actions == episodes.actions
     episodes.actions.append(0)
     assert again.set_state(episodes.get_state()) == (None, True)  # it had ended before

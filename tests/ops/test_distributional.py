@@ -9,7 +9,9 @@ import torch
 from rlbook.ops import distributional
 from rlbook.ops.distributional import (
     action_values,
-    cross_entropy_slopes,
+    cross_entropy_gradient,
+    cross_entropy_loss,
+    divergence,
     project_distribution,
     softmax,
 )
@@ -142,8 +144,7 @@ def test_the_numbers_of_rlaxs_test_of_its_categorical_td_learning():
     target = project(support, returns, discounts, softmax(next_logits))
     np.testing.assert_allclose(-(target * np.log(softmax(logits))).sum(axis=1), expected, rtol=1e-5)
     entropy = -(target * np.log(np.maximum(target, 1e-30))).sum(axis=1)
-    _, divergence = cross_entropy_slopes(target, logits)
-    np.testing.assert_allclose(divergence + entropy, expected, rtol=1e-5)
+    np.testing.assert_allclose(divergence(target, logits) + entropy, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +175,7 @@ def test_numbers_that_are_not_finite_are_refused(which, wrong):
         project([0, 1, 2], **numbers, probabilities=[[0, 1, 0]] * 2)
 
 
-# Values, softmax and the slopes of the loss
+# Values, softmax and the gradient of the loss
 
 
 def test_the_value_of_a_distribution_is_its_mean():
@@ -192,35 +193,41 @@ def test_softmax_of_any_size_adds_up_to_one():
     np.testing.assert_allclose(softmax(logits), torch.softmax(torch.from_numpy(logits), 1))
 
 
-def test_slopes_are_those_of_torchs_cross_entropy():
+def test_the_loss_its_gradient_and_the_divergence_are_those_of_torch():
     rng = np.random.default_rng(2)
     logits = rng.normal(scale=3, size=(32, 11)).astype(np.float32)
     target = rng.dirichlet(np.ones(11), 32).astype(np.float32)
-    slopes, divergence = cross_entropy_slopes(target, logits)
-    theirs = torch.from_numpy(logits).requires_grad_()
-    torch.nn.functional.cross_entropy(theirs, torch.from_numpy(target), reduction="sum").backward()
-    np.testing.assert_allclose(slopes, theirs.grad.numpy(), atol=1e-6)
+    ours, theirs = (torch.from_numpy(logits).requires_grad_() for _ in range(2))
+    loss = cross_entropy_loss(torch.from_numpy(target), ours)
+    expected = torch.nn.functional.cross_entropy(theirs, torch.from_numpy(target), reduction="none")
+    torch.testing.assert_close(loss, expected)
+    loss.sum().backward()
+    expected.sum().backward()
+    gradient = cross_entropy_gradient(target, logits)
+    assert gradient.dtype == np.float32
+    np.testing.assert_allclose(gradient, ours.grad.numpy(), atol=1e-6)
+    np.testing.assert_allclose(gradient, theirs.grad.numpy(), atol=1e-6)
     expected = torch.nn.functional.kl_div(
         torch.log_softmax(torch.from_numpy(logits), 1), torch.from_numpy(target), reduction="none"
     )
-    np.testing.assert_allclose(divergence, expected.sum(dim=1).numpy(), rtol=1e-4, atol=1e-6)
+    found = divergence(target, logits)
+    np.testing.assert_allclose(found, expected.sum(dim=1).numpy(), rtol=1e-4, atol=1e-6)
 
 
 def test_the_divergence_is_0_where_nothing_is_left_to_learn():
     """The cross-entropy is not 0 there, so it would keep priorities of random outcomes high."""
     logits = np.array([[0.0, 1.0, 2.0], [5.0, 0.0, 0.0]], np.float32)
-    slopes, divergence = cross_entropy_slopes(softmax(logits), logits)
-    np.testing.assert_allclose(divergence, 0, atol=1e-6)
-    np.testing.assert_array_equal(slopes, 0)
+    np.testing.assert_allclose(divergence(softmax(logits), logits), 0, atol=1e-6)
+    np.testing.assert_array_equal(cross_entropy_gradient(softmax(logits), logits), 0)
 
 
 def test_probabilities_of_0_give_finite_numbers():
     target = np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]], np.float32)
     logits = np.array([[0.0, -500.0, 500.0], [200.0, 0.0, 0.0]], np.float32)
-    slopes, divergence = cross_entropy_slopes(target, logits)
-    assert np.isfinite(slopes).all() and np.isfinite(divergence).all()
-    np.testing.assert_array_equal(slopes, [[0, -1, 1], [0, 0, 0]])
-    assert divergence[0] > 50 and divergence[1] == 0
+    gradient, errors = cross_entropy_gradient(target, logits), divergence(target, logits)
+    assert np.isfinite(gradient).all() and np.isfinite(errors).all()
+    np.testing.assert_array_equal(gradient, [[0, -1, 1], [0, 0, 0]])
+    assert errors[0] > 50 and errors[1] == 0
 
 
 @pytest.mark.parametrize("support", [[1], [0, np.nan, 2], [0, 1, np.inf], [1, 1, 1], [2, 1, 0]])

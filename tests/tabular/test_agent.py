@@ -362,7 +362,7 @@ def test_an_observation_outside_the_table_is_refused(obs):
 )  # fmt: skip
 def test_a_bad_argument_is_named_with_its_value(argument):
     ((name, value),) = argument.items()
-    with pytest.raises(ValueError, match=rf"^{name}( must be .* got |=){re.escape(repr(value))}"):
+    with pytest.raises(ValueError, match=rf"^{name}\b.*{re.escape(repr(value))}"):
         QLearning(LAKE, **argument)
 
 
@@ -447,7 +447,7 @@ def test_a_file_that_lacks_something_is_a_value_error(model, tmp_path, missing):
 def test_a_file_that_holds_nonsense_is_a_value_error(model, tmp_path, nonsense):
     header, arrays = saving.load(model, "QLearning")
     saving.save(tmp_path / "nonsense.rlbook", "QLearning", header | nonsense, arrays)
-    with pytest.raises(ValueError, match=r"nonsense\.rlbook is damaged| must be |is not allowed"):
+    with pytest.raises(ValueError, match=r"nonsense\.rlbook is damaged|^seed must be "):
         QLearning.load(tmp_path / "nonsense.rlbook")
 
 

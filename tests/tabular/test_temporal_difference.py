@@ -217,7 +217,7 @@ def test_the_u_curves_are_those_of_figure_7_2():
 )  # fmt: skip
 def test_a_bad_argument_is_named_with_its_value(argument):
     ((name, value),) = argument.items()
-    with pytest.raises(ValueError, match=rf"^{name}( must be .* got |=){re.escape(repr(value))}"):
+    with pytest.raises(ValueError, match=rf"^{name}\b.*{re.escape(repr(value))}"):
         evaluate_policy(WALK, ON, **argument)
 
 
