@@ -76,12 +76,14 @@ def train(
             help=f"Number of workers, which share the environments.{unless_told(1)}",
         ),
     ] = None,
-    asynchronous: Annotated[
-        bool | None,
+    pattern: Annotated[
+        str | None,
         typer.Option(
-            "--asynchronous",
+            metavar="NAME",
             rich_help_panel=WHERE,
-            help="Workers share one table and never wait for each other. Results then vary.",
+            help="How work flows: synchronous, data_parallel or asynchronous_actors; with a table, "
+            "averaged_tables or shared_table. With asynchronous_actors and shared_table nobody "
+            f"waits, and results vary.{unless_told('the first')}",
         ),
     ] = None,
     out: Annotated[
@@ -122,7 +124,7 @@ def train(
                 check_whole(option, number, 1)
     if resume is not None:
         fixed = {"--algo": algo, "--seed": seed, "--num-envs": num_envs, "--set": settings}
-        _check_left_out({**fixed, "--asynchronous": asynchronous, "--out": out})
+        _check_left_out({**fixed, "--pattern": pattern, "--out": out})
         run, agent = _go_on(resume, env, steps, backend, workers)
     elif algo is None or env is None:
         missing = "--algo" if algo is None else "--env"
@@ -135,7 +137,7 @@ def train(
             num_envs=num_envs or names.default(names.algorithm(algo), "num_envs"),
             backend=backend or "local",
             workers=workers or 1,
-            asynchronous=bool(asynchronous),
+            pattern=pattern or names.default(names.algorithm(algo), "pattern"),
             steps=steps or STEPS,
             hyperparameters=names.parse_settings(algo, settings or []),
         )
@@ -156,7 +158,7 @@ def _begin(config: runs.Config, out: Path | None) -> tuple[runs.Run, Any]:
             num_envs=config.num_envs,
             backend=config.backend,
             workers=config.workers,
-            asynchronous=config.asynchronous,
+            pattern=config.pattern,
             **config.hyperparameters,
         )
     settings = {name: names.as_typed(value) for name, value in vars(agent.settings).items()}
