@@ -63,7 +63,8 @@ def test_what_a_run_folder_holds(rlbook):
     agent = QLearning.load(folder / "checkpoint.rlbook")
     assert json.loads((folder / "config.json").read_text()) == {
         "algo": "q_learning", "env": LAKE, "seed": 0, "num_envs": 1, "backend": "local",
-        "workers": 1, "pattern": "averaged_tables", "steps": 2000, "hyperparameters": vars(agent.settings),
+        "workers": 1, "pattern": "averaged_tables", "steps": 2000,
+        "hyperparameters": vars(agent.settings),
     }  # fmt: skip
     assert json.loads((folder / "versions.json").read_text())["numpy"] == np.__version__
     assert (
