@@ -53,7 +53,7 @@ book-data: $(READY) ## measure again what chapters draw and have no time for: an
 bench: $(BENCH_READY) ## measure ours beside its peers in one run; ARGS reaches the benchmarks
 	$(BENCH_PY) -m benchmarks $(ARGS)
 
-soak: $(READY) ## every behaviour on every engine, then kill workers at random: about three quarters of an hour
+soak: $(READY) ## every behaviour on every engine, then kill workers at random: about forty minutes
 	$(PYTEST) --dist loadgroup -m soak tests
 	$(PY) -m benchmarks.soak $(ARGS)
 

@@ -270,7 +270,7 @@ def test_what_the_journal_holds_is_bounded(backend: Backend, monkeypatch):
 
 
 @on_ray
-@pytest.mark.slow
+@pytest.mark.soak
 def test_memory_is_bounded_over_many_calls(backend: Backend):
     """10,000 calls: a hundred thousand would take minutes."""
     group = backend.launch(Counter, 1)

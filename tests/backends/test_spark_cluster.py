@@ -467,6 +467,7 @@ def test_when_memory_is_full_the_disk_is_used(tiny):
 
 
 @only_spark
+@pytest.mark.soak
 def test_memory_stays_bounded_over_many_calls(backend: Backend):
     def resident():
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

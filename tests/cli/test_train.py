@@ -116,7 +116,14 @@ def whole() -> QLearning:
     return agent
 
 
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "end",
+    [
+        signal.SIGINT,
+        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_that_was_ended_goes_on_as_if_it_had_not_been(end, whole, rlbook):
     process = start("train", *SLOW, "--out", "run", "--checkpoint-every", "0")
     checkpoint = Path("run/checkpoint.rlbook")
