@@ -221,9 +221,17 @@ class Algorithm(ABC):
 
 
 def _rebuilt(kind: type[Algorithm], problem: Problem, settings: Any, weights: Any) -> Algorithm:
-    algorithm = kind(problem, settings)
+    device = "cpu" if problem.device == "cpu" else available_device()
+    algorithm = kind(problem._replace(device=device), settings)
     algorithm.set_weights(weights)
     return algorithm
+
+
+def available_device() -> str:
+    """Return `"cuda"` where torch finds a GPU, which a worker may not have, and else `"cpu"`."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 # Gradients of a batch that is cut into parts. A sum of floating-point numbers depends on the order

@@ -52,6 +52,33 @@ def test_a_csv_file_has_the_exact_numbers(history, tmp_path):
     assert [int(row["timesteps"]) for row in rows] == [3, 5, 9]
 
 
+def test_rounds_in_which_no_episode_ended_leave_nothing_behind(history):
+    pieces = len(history._episodes)
+    nothing = np.empty(0, np.int64), np.empty(0), np.empty(0, np.int64)
+    for _ in range(20_000):
+        history.add_episodes(*nothing)
+    assert len(history._episodes) == pieces
+    assert history.recent_returns(2).tolist() == [-0.1, 2.0]
+    assert history.recent_returns().tolist() == [1.0, -0.1, 2.0]
+    assert len(history) == 3 and History().recent_returns().tolist() == []
+
+
+def test_recent_returns_look_at_no_more_pieces_than_they_need(history):
+    class Watched(list):
+        seen = 0
+
+        def __reversed__(self):
+            for piece in super().__reversed__():
+                self.seen += 1
+                yield piece
+
+    history._episodes = Watched(history._episodes)
+    for number in range(20_000):
+        history.add_episodes(np.array([10 + number]), np.array([float(number)]), np.array([1]))
+    assert history.recent_returns(5).tolist() == [19_995, 19_996, 19_997, 19_998, 19_999]
+    assert history._episodes.seen == 5
+
+
 def test_it_says_what_it_holds(history):
     assert repr(history) == "History(3 episodes, mean return of the last 100: 0.967)"
     assert repr(History()) == "History(no episode has ended)"

@@ -25,6 +25,41 @@ def test_what_is_saved_is_loaded(tmp_path):
         assert np.array_equal(array, loaded[name]) and array.dtype == loaded[name].dtype
 
 
+def test_arrays_and_bytes_in_a_header_come_back_as_they_were(tmp_path):
+    generator = np.random.Generator(np.random.MT19937(5)).bit_generator.state
+    header = {
+        "states": [
+            None,
+            {"obs": np.float32([1, np.nan]), "actions": b"\x00\x01\x00", "generator": generator},
+            {"frames": np.zeros((2, 0, 3), np.uint8), "actions": b"", "counter": np.int64(7)},
+        ],
+        "pair": (np.array(3.5), {"inner": [b"bytes"]}),
+    }
+    arrays = {"a": np.ones(3)}
+    saving.save(tmp_path / "m", "Kind", header, arrays)
+    found, loaded = saving.load(tmp_path / "m", "Kind")
+    np.testing.assert_equal(found, header | {"pair": list(header["pair"])})
+    states = found["states"]
+    assert states[1]["obs"].dtype == np.float32 and type(states[1]["actions"]) is bytes
+    assert states[1]["generator"]["state"]["key"].dtype == np.uint32
+    assert states[2]["frames"].shape == (2, 0, 3) and states[2]["counter"] == 7
+    assert loaded.keys() == arrays.keys() == {"a"}  # those of the header are not among them
+    np.random.MT19937().state = states[1]["generator"]
+
+
+def test_a_header_that_names_an_array_which_is_not_there_is_damaged(tmp_path):
+    header = {"format": saving.FORMAT, "kind": "Kind", "states": {"array": "header/0"}}
+    np.savez(tmp_path / "m.npz", header=np.array(json.dumps(header)))
+    with pytest.raises(ValueError, match="is damaged, or no model file"):
+        saving.load(tmp_path / "m.npz", "Kind")
+
+
+def test_an_array_of_objects_in_a_header_is_not_written(tmp_path):
+    with pytest.raises(ValueError, match="holds Python objects"):
+        saving.save(tmp_path / "m", "Kind", {"states": [np.array([{}])]}, {})
+    assert not os.listdir(tmp_path)
+
+
 def test_the_file_keeps_the_name_it_was_given(tmp_path):
     write(tmp_path / "model.rlbook")
     assert os.listdir(tmp_path) == ["model.rlbook"]

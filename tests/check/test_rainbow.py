@@ -7,12 +7,12 @@ import torch
 from checking import message_of
 
 from rlbook import check, comparison
-from rlbook.algorithms.dqn import chosen, q_learning_targets
 from rlbook.check.rainbow import EXERCISES
 from rlbook.data.replay import Replay, importance_weights, priorities
 from rlbook.envs.observations import observations_of
 from rlbook.nn.torch_networks import NoisyLinear, QNetwork
 from rlbook.ops.distributional import project_distribution
+from rlbook.ops.value_learning import double_q_learning_targets
 
 # Solutions, each written out as its equation.
 
@@ -271,8 +271,8 @@ def test_the_best_return_of_the_deep_sea():
 
 def test_equation_7_1_is_the_librarys_double_q_learning():
     for rewards, terminated, online, target, gamma in cases("double_targets"):
-        value = chosen(target, online.argmax(axis=1))
-        found = q_learning_targets(rewards, gamma * (1 - terminated), value)
+        discounts = gamma * (1 - terminated)
+        found = double_q_learning_targets(rewards, discounts, target, online)
         np.testing.assert_allclose(found, my_targets(rewards, terminated, online, target, gamma))
 
 

@@ -23,20 +23,20 @@ def test_workers_act_with_the_newest_weights(workers):
         workers=workers,
         seed=1,
     )
-    rng, seen, postprocess = np.random.default_rng(0), [], agent.postprocess
+    rng, seen, batches = np.random.default_rng(0), [], agent.algorithm.batches
 
-    def look(rollout, numbers):
+    def look(rollout):
         expected = [
             agent.algorithm.network(obs).argmax(axis=1) for obs in rollout.obs.swapaxes(0, 1)
         ]
         seen.append((expected == rollout.actions.T).all())
-        return postprocess(rollout, numbers)
+        return batches(rollout)
 
     def replace(agent):
         weights = agent.get_weights()
         agent.algorithm.network.set_weights(rng.normal(size=weights.shape).astype(np.float32))
 
-    agent.postprocess = look
+    agent.algorithm.batches = look
     agent.learn(32 * 20, callback=replace)
     assert seen == [True] * 20
 
@@ -54,24 +54,17 @@ def test_asynchronous_weights_are_pushed_every_so_many_updates_and_acted_with(ev
         steps_per_update=1,
         **SMALL,
     )
-    put, launch, pushed, sent = agent.backend.put, agent.launch, [], []
+    put, submit, pushed, sent = agent.backend.put, agent.rollout_workers().submit, [], []
 
     def watched_put(weights):
         pushed.append((agent.algorithm.updates, put(weights)))
         return pushed[-1][1]
 
-    def watched_launch():
-        group, shares = launch()
-        submit = group.submit
+    def watched_submit(worker, name, weights, *rest):
+        sent.append(weights is pushed[-1][1])
+        return submit(worker, name, weights, *rest)
 
-        def watched_submit(worker, name, weights, *rest):
-            sent.append(weights is pushed[-1][1])
-            return submit(worker, name, weights, *rest)
-
-        group.submit = watched_submit
-        return group, shares
-
-    agent.backend.put, agent.launch = watched_put, watched_launch
+    agent.backend.put, agent.rollout_workers().submit = watched_put, watched_submit
     agent.learn(400)
     assert agent.algorithm.updates == 350 and len(sent) == 100 and all(sent)
     gaps = np.diff([updates for updates, _ in pushed])
@@ -84,9 +77,9 @@ def test_gradients_come_from_the_workers(monkeypatch):
     calls = []
     inner = data_parallel.GradientWorker.gradients
 
-    def counted(self, parameters, parts, size):
+    def counted(self, parameters, parts):
         calls.append(len(parts))
-        return inner(self, parameters, parts, size)
+        return inner(self, parameters, parts)
 
     monkeypatch.setattr(data_parallel.GradientWorker, "gradients", counted)
     agent = DQN("CartPole-v1", gradient_parts=5, pattern="data_parallel", workers=2, **SMALL)

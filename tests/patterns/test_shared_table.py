@@ -150,8 +150,8 @@ def test_where_workers_take_turns_the_numbers_repeat():
 @pytest.mark.parametrize("name", ["q_learning", "double_q_learning", "sarsa", "expected_sarsa"])
 def test_a_single_learner_learns_what_it_learns_by_itself(name):
     alone, sharing = (
-        agent_of(name, short_lake(), seed=3, asynchronous=asynchronous, sync_every=500)
-        for asynchronous in (False, True)
+        agent_of(name, short_lake(), seed=3, pattern=pattern, sync_every=500)
+        for pattern in ("averaged_tables", "shared_table")
     )
     for agent in (alone, sharing):
         agent.learn(5000)
@@ -168,7 +168,7 @@ def test_a_loaded_agent_goes_on_as_it_would_have(env, tmp_path):
     assert agent.history.episode_lengths.sum() < agent.timesteps
     agent.save(tmp_path / "agent.rlbook")
     loaded = QLearning.load(tmp_path / "agent.rlbook", workers=3)
-    assert loaded.asynchronous and same(agent, loaded)
+    assert loaded.pattern == "shared_table" and same(agent, loaded)
     for one in (agent, loaded):
         one.learn(1500)
     assert same(agent, loaded)
@@ -260,14 +260,14 @@ SNAKE = gymnasium.make("rlbook/Snake-v0", observation="window")
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda **o: QLearning(LAKE, table="hash", **o), "with a hash table: table='dense'"),
-        (lambda **o: Sarsa(SNAKE, **o), "with a hash table"),
-        (lambda **o: Sarsa(LAKE, learning_rate=Linear(1, 0.1, 10), **o), "learning_rate=Linear"),
-        (lambda **o: MonteCarlo(LAKE, **o), "learning_rate=Harmonic"),
-        (lambda **o: MonteCarlo(LAKE, learning_rate=None, **o), "learning_rate=None"),
-        (lambda **o: MonteCarlo(LAKE, learning_rate=0.1, **o), "only one-step methods"),
-        (lambda **o: Sarsa(LAKE, n_step=2, **o), "only one-step methods"),
-        (lambda **o: Sarsa(LAKE, lambda_=0.5, **o), "only one-step methods"),
+        (lambda **o: QLearning(LAKE, table="hash", **o), "table must be 'dense' with"),
+        (lambda **o: Sarsa(SNAKE, **o), "got a hash table"),
+        (lambda **o: Sarsa(LAKE, learning_rate=Linear(1, 0.1, 10), **o), "got Linear"),
+        (lambda **o: MonteCarlo(LAKE, **o), "got Harmonic"),
+        (lambda **o: MonteCarlo(LAKE, learning_rate=None, **o), "got None"),
+        (lambda **o: MonteCarlo(LAKE, learning_rate=0.1, **o), "needs a one-step method"),
+        (lambda **o: Sarsa(LAKE, n_step=2, **o), "needs a one-step method"),
+        (lambda **o: Sarsa(LAKE, lambda_=0.5, **o), "needs a one-step method"),
     ],
 )
 def test_what_cannot_share_a_table_says_so(make, message):
