@@ -45,7 +45,7 @@ class Config:
     num_envs: int
     backend: str
     workers: int
-    asynchronous: bool
+    pattern: str
     steps: int
     hyperparameters: dict[str, Any]
 

@@ -76,12 +76,13 @@ def train(
             help=f"Number of workers, which share the environments.{unless_told(1)}",
         ),
     ] = None,
-    asynchronous: Annotated[
-        bool | None,
+    pattern: Annotated[
+        str | None,
         typer.Option(
-            "--asynchronous",
+            metavar="NAME",
             rich_help_panel=WHERE,
-            help="Workers share one table and never wait for each other. Results then vary.",
+            help="How workers and learner exchange work."
+            + unless_told("averaged_tables; synchronous with a neural network"),
         ),
     ] = None,
     out: Annotated[
@@ -122,7 +123,7 @@ def train(
                 check_whole(option, number, 1)
     if resume is not None:
         fixed = {"--algo": algo, "--seed": seed, "--num-envs": num_envs, "--set": settings}
-        _check_left_out({**fixed, "--asynchronous": asynchronous, "--out": out})
+        _check_left_out({**fixed, "--pattern": pattern, "--out": out})
         run, agent = _go_on(resume, env, steps, backend, workers)
     elif algo is None or env is None:
         missing = "--algo" if algo is None else "--env"
@@ -135,7 +136,7 @@ def train(
             num_envs=num_envs or names.default(names.algorithm(algo), "num_envs"),
             backend=backend or "local",
             workers=workers or 1,
-            asynchronous=bool(asynchronous),
+            pattern=pattern or names.default(names.algorithm(algo), "pattern"),
             steps=steps or STEPS,
             hyperparameters=names.parse_settings(algo, settings or []),
         )
@@ -156,7 +157,7 @@ def _begin(config: runs.Config, out: Path | None) -> tuple[runs.Run, Any]:
             num_envs=config.num_envs,
             backend=config.backend,
             workers=config.workers,
-            asynchronous=config.asynchronous,
+            pattern=config.pattern,
             **config.hyperparameters,
         )
     settings = {name: names.as_typed(value) for name, value in vars(agent.settings).items()}
@@ -199,6 +200,7 @@ def _check_left_out(options: dict[str, object]) -> None:
 
 def _check_where(config: runs.Config) -> None:
     names.backend(config.backend)
+    names.pattern(names.algorithm(config.algo), config.pattern)
     if config.workers > config.num_envs:
         raise UserError(
             f"--workers must be at most the number of environments, --num-envs={config.num_envs}, "

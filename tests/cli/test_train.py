@@ -32,7 +32,7 @@ def wait_until(condition, process):
 def assert_same(agent, other):
     assert np.array_equal(agent.q, other.q)
     assert agent.timesteps == other.timesteps
-    assert agent._states == other._states
+    np.testing.assert_equal(agent._states, other._states)
     for name in ("timesteps", "episode_returns", "episode_lengths"):
         assert np.array_equal(getattr(agent.history, name), getattr(other.history, name))
     assert agent.history.metrics.keys() == other.history.metrics.keys()
@@ -52,6 +52,14 @@ def test_the_command_is_the_library_word_for_word(rlbook):
     assert f"{agent.history.episode_returns[-100:].mean():.3f}" in done.out
 
 
+def test_a_pattern_is_trained_by_and_kept(rlbook):
+    command = ["train", "--algo", "q_learning", "--env", LAKE, "--steps", "2000", "--out", "run"]
+    assert rlbook(*command, "--pattern", "shared_table").code == 0
+    assert json.loads(Path("run/config.json").read_text())["pattern"] == "shared_table"
+    assert rlbook("train", "--resume", "run", "--steps", "3000").code == 0
+    assert QLearning.load("run/checkpoint.rlbook").pattern == "shared_table"
+
+
 def test_what_a_run_folder_holds(rlbook):
     command = ["train", "--algo", "q_learning", "--env", LAKE, "--steps", "2000", "--out", "a b/c"]
     assert rlbook(*command).code == 0
@@ -62,7 +70,8 @@ def test_what_a_run_folder_holds(rlbook):
     agent = QLearning.load(folder / "checkpoint.rlbook")
     assert json.loads((folder / "config.json").read_text()) == {
         "algo": "q_learning", "env": LAKE, "seed": 0, "num_envs": 1, "backend": "local",
-        "workers": 1, "asynchronous": False, "steps": 2000, "hyperparameters": vars(agent.settings),
+        "workers": 1, "pattern": "averaged_tables", "steps": 2000,
+        "hyperparameters": vars(agent.settings),
     }  # fmt: skip
     assert json.loads((folder / "versions.json").read_text())["numpy"] == np.__version__
     assert (
