@@ -58,6 +58,14 @@ def backend(name: str) -> str:
     return name
 
 
+def pattern(cls: Any, name: str) -> str:
+    """Return the name of a pattern, or raise a `UserError` if the algorithm does not have it."""
+    if name not in cls.PATTERNS:
+        known = list(cls.PATTERNS)
+        raise no_such("pattern", name, known, f"{cls.__name__} has {', '.join(known)}")
+    return name
+
+
 def environment(name: str) -> str:
     """Return the id of an environment, or raise a `UserError` if Gymnasium does not know it.
 

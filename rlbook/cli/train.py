@@ -81,9 +81,8 @@ def train(
         typer.Option(
             metavar="NAME",
             rich_help_panel=WHERE,
-            help="How work flows: synchronous, data_parallel or asynchronous_actors; with a table, "
-            "averaged_tables or shared_table. With asynchronous_actors and shared_table nobody "
-            f"waits, and results vary.{unless_told('the first')}",
+            help="How workers and learner exchange work."
+            + unless_told("averaged_tables; synchronous with a neural network"),
         ),
     ] = None,
     out: Annotated[
@@ -201,6 +200,7 @@ def _check_left_out(options: dict[str, object]) -> None:
 
 def _check_where(config: runs.Config) -> None:
     names.backend(config.backend)
+    names.pattern(names.algorithm(config.algo), config.pattern)
     if config.workers > config.num_envs:
         raise UserError(
             f"--workers must be at most the number of environments, --num-envs={config.num_envs}, "

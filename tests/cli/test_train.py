@@ -53,6 +53,14 @@ def test_the_command_is_the_library_word_for_word(rlbook):
     assert f"{agent.history.episode_returns[-100:].mean():.3f}" in done.out
 
 
+def test_a_pattern_is_trained_by_and_kept(rlbook):
+    command = ["train", "--algo", "q_learning", "--env", LAKE, "--steps", "2000", "--out", "run"]
+    assert rlbook(*command, "--pattern", "shared_table").code == 0
+    assert json.loads(Path("run/config.json").read_text())["pattern"] == "shared_table"
+    assert rlbook("train", "--resume", "run", "--steps", "3000").code == 0
+    assert QLearning.load("run/checkpoint.rlbook").pattern == "shared_table"
+
+
 def test_what_a_run_folder_holds(rlbook):
     command = ["train", "--algo", "q_learning", "--env", LAKE, "--steps", "2000", "--out", "a b/c"]
     assert rlbook(*command).code == 0
