@@ -159,8 +159,8 @@ def _python_stepper(world: Any, actions: int, steps: int) -> Callable[[], float]
     def side() -> float:
         begin(world.params, states, 0, reset_key(key, 0))
         start = perf_counter()
-        for clock, action in enumerate(chosen):
-            _, terminated = advance(world.params, states, 0, action, step_key(key, clock))
+        for counter, action in enumerate(chosen):
+            _, terminated = advance(world.params, states, 0, action, step_key(key, counter))
             if terminated:
                 begin(world.params, states, 0, reset_key(key, clock + 1))
             show(world.params, states, 0, observations)
