@@ -162,7 +162,7 @@ def _python_stepper(world: Any, actions: int, steps: int) -> Callable[[], float]
         for counter, action in enumerate(chosen):
             _, terminated = advance(world.params, states, 0, action, step_key(key, counter))
             if terminated:
-                begin(world.params, states, 0, reset_key(key, clock + 1))
+                begin(world.params, states, 0, reset_key(key, counter + 1))
             show(world.params, states, 0, observations)
         return steps / (perf_counter() - start)
 
