@@ -9,21 +9,8 @@ import numpy as np
 from gymnasium.spaces import Discrete
 from numpy.random import Generator
 
-from rlbook.check.exercise import (
-    SWAPPED_ENDS,
-    Case,
-    Flags,
-    FunctionExercise,
-    Mistakes,
-    Reset,
-    Step,
-    Table,
-    Whole,
-    WorldExercise,
-    by_name,
-)
-
-# The targets of a batch
+from rlbook.check.exercise import Case, Flags, FunctionExercise, Mistakes, Table, Whole, by_name
+from rlbook.check.playing import SWAPPED_ENDS, Reset, Step, WorldExercise
 
 
 def dqn_targets(
@@ -86,9 +73,6 @@ def targets_case(rng: Generator) -> Case:
     return rewards, rng.random(size) < 0.3, online, target, gamma
 
 
-# The gradient of the Huber loss
-
-
 def huber_slopes(q: Table, actions: Whole, targets: Table) -> Table:
     """Check the gradient of the mean Huber loss: chapter 06, equation (6.3).
 
@@ -142,9 +126,6 @@ def _gradient_case(rng: Generator) -> Case:
     return q, actions, targets
 
 
-# What may be drawn from a ring
-
-
 def ready_slots(count: int, after_end: Flags) -> Whole:
     """Check which slots of a ring hold a transition that may be drawn.
 
@@ -189,9 +170,6 @@ def _ready_case(rng: Generator) -> Case:
     after_end = rng.random(size) < 0.3
     after_end[min(count, size) :] = False  # nothing was written there
     return count, after_end
-
-
-# Targets over n steps
 
 
 def n_step_targets(rewards: Table, terminated: Flags, values: Table, n: int, gamma: float) -> Table:
@@ -252,9 +230,6 @@ def _n_step_case(rng: Generator) -> Case:
     rewards, values = rng.normal(size=length).round(2), rng.normal(size=length + 1).round(2)
     terminated = rng.random(length) < 0.2
     return rewards, terminated, values, n, float(rng.choice([0.9, 0.99, 0.5]))
-
-
-# A corridor with a key
 
 
 class KeyWorld(gymnasium.Env[Any, Any]):

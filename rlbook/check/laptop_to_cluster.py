@@ -12,18 +12,8 @@ from numpy.random import Generator, SeedSequence
 from numpy.typing import NDArray
 
 from rlbook import backends
-from rlbook.check.exercise import (
-    Case,
-    Function,
-    FunctionExercise,
-    Mistakes,
-    PlayedExercise,
-    Table,
-    Whole,
-    by_name,
-)
-
-# The model of a run
+from rlbook.check.exercise import Case, Function, FunctionExercise, Mistakes, Table, Whole, by_name
+from rlbook.check.playing import PlayedExercise
 
 
 def speed_up(serial: float, work: float, rounds: int, overhead: float, workers: int) -> float:
@@ -60,9 +50,6 @@ def _speed_up_case(rng: Generator) -> Case:
     return float(serial), float(work), int(rounds), float(overhead), int(workers)
 
 
-# Episodes dealt out to workers
-
-
 def split_episodes(number: int, workers: int) -> Whole:
     """Check how many episodes each worker gets.
 
@@ -96,9 +83,6 @@ _SPLIT_MISTAKES: Mistakes = {
 
 def _split_case(rng: Generator) -> Case:
     return int(rng.integers(0, 60)), int(rng.integers(2, 9))
-
-
-# Keys of random streams
 
 
 def stream_keys(seed: int, stream: int, number: int) -> NDArray[np.uint64]:
@@ -146,9 +130,6 @@ def _keys_case(rng: Generator) -> Case:
     return int(rng.integers(1000)), int(rng.integers(2)), int(rng.integers(2, 7))
 
 
-# What workers found put together
-
-
 def merge_moments(moments: Table) -> Table:
     """Check moments of several workers put together (Chan, Golub and LeVeque, 1979).
 
@@ -194,9 +175,6 @@ def _merge_case(rng: Generator) -> Case:
     return (np.array(rows),)
 
 
-# A journal replayed
-
-
 def replay_journal(total: int, done: int, journal: Whole) -> int:
     """Check the state of a worker that was built again from a snapshot and a journal.
 
@@ -240,9 +218,6 @@ def _replay_case(rng: Generator) -> Case:
     again = calls[rng.integers(number, size=int(rng.integers(1, 4)))]
     journal = rng.permutation(np.concatenate([calls, again]))
     return int(rng.integers(1, 50)), int(rng.integers(0, number - 1)), journal
-
-
-# A worker of one's own
 
 
 class MyThrower:
@@ -314,11 +289,6 @@ class WorkerExercise(PlayedExercise):
     method: str = "throw"
     restart_after: int = 2
 
-    @property
-    def asks_for(self) -> str:
-        """The class."""
-        return "a class whose constructor takes `(index, seed)`"
-
     def play(self, function: Function, case: Case) -> Iterator[tuple[float, ...]]:
         """What the workers answer to each call (row); after some, they die and are restored."""
         seed, workers, calls = case
@@ -355,6 +325,7 @@ EXERCISES = by_name(
         MyThrower,
         _thrower_case,
         _THROWER_MISTAKES,
+        "worker",
         unseeded="randomness from elsewhere. Two groups with the same seed differ: draw from"
         " np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0, index))) alone",
     ),

@@ -10,21 +10,8 @@ import numpy as np
 from gymnasium.spaces import Discrete
 from numpy.random import Generator
 
-from rlbook.check.exercise import (
-    SWAPPED_ENDS,
-    Case,
-    Flags,
-    FunctionExercise,
-    Mistakes,
-    Reset,
-    Step,
-    Table,
-    Whole,
-    WorldExercise,
-    by_name,
-)
-
-# The returns of a stretch of experience
+from rlbook.check.exercise import Case, Flags, FunctionExercise, Mistakes, Table, Whole, by_name
+from rlbook.check.playing import SWAPPED_ENDS, Reset, Step, WorldExercise
 
 
 def discounted_returns(rewards: Table, terminated: Flags, last_value: float, gamma: float) -> Table:
@@ -87,9 +74,6 @@ def _returns_case(rng: Generator) -> Case:
     )
 
 
-# The running mean and the spread around it
-
-
 def running_moments(moments: Table, value: float) -> Table:
     """Check a running mean and sum of squares (Welford, Technometrics 4, 1962).
 
@@ -133,9 +117,6 @@ def _moments_case(rng: Generator) -> Case:
     mean = seen.mean() if len(seen) else 0.0
     squares = np.sum((seen - mean) ** 2)
     return np.array([float(len(seen)), mean, squares]), round(float(rng.normal()), 2)
-
-
-# A policy that is greedy in the limit with infinite exploration
 
 
 def glie_policy(q: Table, visits: Whole) -> Table:
@@ -192,9 +173,6 @@ def _glie_case(rng: Generator) -> Case:
     if rng.random() < 0.5:
         return rng.integers(-2, 2, shape).astype(np.float64), visits  # with ties
     return rng.normal(size=shape).round(2), visits
-
-
-# Action values from a log of episodes
 
 
 def _episodes(
@@ -298,9 +276,6 @@ def _values_case(rng: Generator) -> Case:
     return *log, float(rng.choice([0.5, 0.9])), num_states, num_actions
 
 
-# Weighted importance sampling
-
-
 def weighted_importance_sampling(
     states: Whole,
     actions: Whole,
@@ -359,9 +334,6 @@ def _sampling_case(rng: Generator) -> Case:
         policy = np.eye(num_actions)[rng.integers(num_actions, size=num_states)]
     log = _log(rng, num_states, num_actions)
     return *log, policy, behaviour, float(rng.choice([0.5, 0.9]))
-
-
-# The dice game
 
 
 class MyDiceGame(gymnasium.Env[Any, Any]):
@@ -436,7 +408,7 @@ EXERCISES = by_name(
         MyDiceGame,
         _dice_case,
         _DICE_MISTAKES,
-        ("roll", "hold"),
+        actions=("roll", "hold"),
         unseeded="two games with the same seed differ. Call super().reset(seed=seed), and roll with"
         " self.np_random.integers(1, 7)",
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import gymnasium
@@ -9,21 +10,9 @@ import numpy as np
 from gymnasium.spaces import Discrete
 from numpy.random import Generator
 
-from rlbook.check.exercise import (
-    SWAPPED_ENDS,
-    Case,
-    FunctionExercise,
-    Mistakes,
-    Reset,
-    Step,
-    Table,
-    Whole,
-    WorldExercise,
-    by_name,
-)
-from rlbook.check.sarsa import update_mistakes
-
-# The updates of Q-learning and double Q-learning
+from rlbook.check.exercise import Case, FunctionExercise, Mistakes, Table, Whole, by_name
+from rlbook.check.playing import SWAPPED_ENDS, Reset, Step, WorldExercise
+from rlbook.check.sarsa import random_reward, step_numbers, update_mistakes
 
 
 def q_learning_update(
@@ -106,29 +95,15 @@ def _transition_case(rng: Generator, num_tables: int) -> Case:
     num_states, num_actions = int(rng.integers(2, 6)), int(rng.integers(2, 5))
     tables = [rng.normal(size=(num_states, num_actions)).round(3) for _ in range(num_tables)]
     if rng.random() < 0.15:  # as learning begins: all actions of the next state are worth the same
-        for table in tables:
-            table[:] = 0.0
-    return (
-        *tables,
-        int(rng.integers(num_states)),
-        int(rng.integers(num_actions)),
-        float(rng.choice([0.0, 1.0, -1.0, 2.5])),
-        int(rng.integers(num_states)),  # now and then the same state again
-        bool(rng.random() < 0.3),
-        float(rng.choice([0.1, 0.25, 0.5, 1.0])),
-        float(rng.choice([0.9, 0.99, 0.5])),
-    )
+        tables = [np.zeros_like(table) for table in tables]
+    obs, action = int(rng.integers(num_states)), int(rng.integers(num_actions))
+    reward = random_reward(rng)
+    next_obs = int(rng.integers(num_states))  # now and then the same state again
+    return *tables, obs, action, reward, next_obs, *step_numbers(rng)
 
 
-def _single_case(rng: Generator) -> Case:
-    return _transition_case(rng, num_tables=1)
-
-
-def _double_case(rng: Generator) -> Case:
-    return _transition_case(rng, num_tables=2)
-
-
-# Epsilon-greedy probabilities
+_single_case = partial(_transition_case, num_tables=1)
+_double_case = partial(_transition_case, num_tables=2)
 
 
 def epsilon_greedy_probabilities(q_row: Table, epsilon: float) -> Table:
@@ -192,9 +167,6 @@ def _epsilon_case(rng: Generator) -> Case:
     else:
         q_row = rng.normal(size=num_actions).round(3)
     return q_row, float(rng.choice([0.0, 0.05, 0.1, 0.3, 0.75, 1.0]))
-
-
-# Averaging the tables of several workers
 
 
 def average_tables(q: Table, tables: Table, visits: Whole) -> Table:
@@ -265,9 +237,6 @@ def _average_case(rng: Generator) -> Case:
     return rng.normal(size=shape[1:]).round(3), rng.normal(size=shape).round(3), visits
 
 
-# The corridor
-
-
 class MyWorld(gymnasium.Env[Any, Any]):
     """Check an environment of your own: a corridor of the cells 0 to 6.
 
@@ -320,8 +289,16 @@ def _corridor_case(rng: Generator) -> Case:
 
 
 EXERCISES = by_name(
-    FunctionExercise(q_learning_update, _single_case, _Q_MISTAKES, "td_error", "q"),
-    FunctionExercise(double_q_learning_update, _double_case, _DOUBLE_MISTAKES, "td_error", "q"),
+    FunctionExercise(
+        q_learning_update, partial(_transition_case, num_tables=1), _Q_MISTAKES, "td_error", "q"
+    ),
+    FunctionExercise(
+        double_q_learning_update,
+        partial(_transition_case, num_tables=2),
+        _DOUBLE_MISTAKES,
+        "td_error",
+        "q",
+    ),
     FunctionExercise(
         epsilon_greedy_probabilities, _epsilon_case, _EPSILON_MISTAKES, "probabilities"
     ),

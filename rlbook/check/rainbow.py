@@ -10,21 +10,8 @@ from gymnasium.spaces import Discrete
 from numpy.random import Generator
 
 from rlbook.check.dqn import TARGET_MISTAKES, targets_case
-from rlbook.check.exercise import (
-    SWAPPED_ENDS,
-    Case,
-    Flags,
-    FunctionExercise,
-    Mistakes,
-    Reset,
-    Step,
-    Table,
-    Whole,
-    WorldExercise,
-    by_name,
-)
-
-# The targets of double Q-learning
+from rlbook.check.exercise import Case, Flags, FunctionExercise, Mistakes, Table, Whole, by_name
+from rlbook.check.playing import SWAPPED_ENDS, Reset, Step, WorldExercise
 
 
 def _where_best(values: Table, choosing: Table) -> Table:
@@ -75,9 +62,6 @@ _TARGETS_MISTAKES: Mistakes = {
         {_JUDGED: "target[:, online[0].argmax()]"},
     ],
 }
-
-
-# Importance weights
 
 
 def importance_weights(priorities: Table, drawn: Whole, alpha: float, beta: float) -> Table:
@@ -140,9 +124,6 @@ def _weights_case(rng: Generator) -> Case:
     return priorities, drawn, float(alpha), float(beta)
 
 
-# Two streams put together
-
-
 def dueling_values(values: Table, advantages: Table) -> Table:
     """Check action values out of two streams (Wang et al., 2016, equation 9).
 
@@ -191,9 +172,6 @@ _DUELING_MISTAKES: Mistakes = {
 def _dueling_case(rng: Generator) -> Case:
     size, num_actions = int(rng.integers(2, 6)), int(rng.integers(3, 6))
     return rng.normal(size=(size, 1)).round(3), rng.normal(size=(size, num_actions)).round(3)
-
-
-# Distributions put back onto their atoms
 
 
 def projection(support: Table, returns: Table, discounts: Table, probabilities: Table) -> Table:
@@ -306,9 +284,6 @@ def _projection_case(rng: Generator) -> Case:
     return support, returns, discounts, rng.dirichlet(np.ones(num_atoms), size).round(6)
 
 
-# The mean of the middle half
-
-
 def interquartile_mean(scores: Table) -> float:
     """Check the mean of the middle half (Agarwal et al., 2021, section 4).
 
@@ -383,9 +358,6 @@ _MIDDLE_MISTAKES: Mistakes = {
 def _middle_case(rng: Generator) -> Case:
     """Skewed, as scores are: most runs do alike, and some fail."""
     return (rng.exponential(10, int(rng.integers(4, 21))).round(2),)
-
-
-# The deep sea
 
 
 class DeepSea(gymnasium.Env[Any, Any]):

@@ -9,19 +9,8 @@ import numpy as np
 from gymnasium.spaces import Discrete
 from numpy.random import Generator
 
-from rlbook.check.exercise import (
-    SWAPPED_ENDS,
-    Case,
-    FunctionExercise,
-    Mistakes,
-    Reset,
-    Step,
-    Table,
-    WorldExercise,
-    by_name,
-)
-
-# The updates of TD(0), SARSA and Expected SARSA
+from rlbook.check.exercise import Case, FunctionExercise, Mistakes, Table, by_name
+from rlbook.check.playing import SWAPPED_ENDS, Reset, Step, WorldExercise
 
 
 def td_update(
@@ -155,9 +144,6 @@ _SARSA_MISTAKES: Mistakes = {
 }
 
 
-# The mean under an ε-greedy policy
-
-
 def expected_value(q: Table, obs: int, epsilon: float) -> float:
     """Check the mean of a state's action values under an ε-greedy policy.
 
@@ -226,13 +212,14 @@ def _table_with_ties(rng: Generator) -> Table:
     return _some_table(rng, *shape)
 
 
-def _numbers(rng: Generator) -> tuple[bool, float, float]:
-    """terminated, learning_rate and gamma."""
+def step_numbers(rng: Generator) -> tuple[bool, float, float]:
+    """Return random values of terminated, learning_rate and gamma."""
     terminated = bool(rng.random() < 0.3)
     return terminated, float(rng.choice([0.1, 0.25, 0.5, 1.0])), float(rng.choice([0.9, 0.99, 0.5]))
 
 
-def _reward(rng: Generator) -> float:
+def random_reward(rng: Generator) -> float:
+    """Return a reward of one step."""
     return float(rng.choice([0.0, 1.0, -1.0, 2.5]))
 
 
@@ -243,7 +230,7 @@ def _epsilon(rng: Generator) -> float:
 def _td_case(rng: Generator) -> Case:
     num_states = int(rng.integers(2, 6))
     obs, next_obs = rng.integers(num_states, size=2).tolist()  # now and then the same state again
-    return _some_table(rng, num_states), obs, _reward(rng), next_obs, *_numbers(rng)
+    return _some_table(rng, num_states), obs, random_reward(rng), next_obs, *step_numbers(rng)
 
 
 def _sarsa_case(rng: Generator) -> Case:
@@ -251,22 +238,19 @@ def _sarsa_case(rng: Generator) -> Case:
     obs, next_obs = rng.integers(num_states, size=2).tolist()
     action, next_action = rng.integers(num_actions, size=2).tolist()
     table = _some_table(rng, num_states, num_actions)
-    return table, obs, action, _reward(rng), next_obs, next_action, *_numbers(rng)
+    return table, obs, action, random_reward(rng), next_obs, next_action, *step_numbers(rng)
 
 
 def _expected_case(rng: Generator) -> Case:
     table = _table_with_ties(rng)
     obs, next_obs = rng.integers(len(table), size=2).tolist()
     action = int(rng.integers(table.shape[1]))
-    return table, obs, action, _reward(rng), next_obs, *_numbers(rng), _epsilon(rng)
+    return table, obs, action, random_reward(rng), next_obs, *step_numbers(rng), _epsilon(rng)
 
 
 def _mean_case(rng: Generator) -> Case:
     table = _table_with_ties(rng)
     return table, int(rng.integers(len(table))), _epsilon(rng)
-
-
-# The n-step return
 
 
 def n_step_return(rewards: Table, last_value: float, gamma: float) -> float:
@@ -316,8 +300,9 @@ def _n_step_case(rng: Generator) -> Case:
 
 # The windy gridworld
 
+DIRECTIONS = ("up", "right", "down", "left")
 WIND = (0, 0, 0, 1, 1, 1, 2, 2, 1, 0)
-MOVES = ((-1, 0), (0, 1), (1, 0), (0, -1))  # up, right, down, left: of the row, of the column
+MOVES = ((-1, 0), (0, 1), (1, 0), (0, -1))  # (rows down, columns to the right)
 SHORTEST = (1,) * 9 + (2,) * 4 + (3,) * 2  # past the goal, down where it is calm, and back
 
 
@@ -390,7 +375,5 @@ EXERCISES = by_name(
     FunctionExercise(expected_value, _mean_case, _MEAN_MISTAKES, "value"),
     FunctionExercise(expected_sarsa_update, _expected_case, _EXPECTED_MISTAKES, "td_error", "q"),
     FunctionExercise(n_step_return, _n_step_case, _N_STEP_MISTAKES, "value"),
-    WorldExercise(
-        WindyGridworld, _windy_case, _WINDY_MISTAKES, ("up", "right", "down", "left"), start=30
-    ),
+    WorldExercise(WindyGridworld, _windy_case, _WINDY_MISTAKES, actions=DIRECTIONS, start=30),
 )

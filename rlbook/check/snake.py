@@ -12,17 +12,8 @@ from gymnasium.spaces import Discrete
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from rlbook.check.exercise import (
-    Case,
-    Function,
-    FunctionExercise,
-    Mistakes,
-    PlayedExercise,
-    Table,
-    Whole,
-    by_name,
-    wrong_environment,
-)
+from rlbook.check.exercise import Case, Function, FunctionExercise, Mistakes, Table, Whole, by_name
+from rlbook.check.playing import PlayedExercise, wrong_environment
 
 Board = NDArray[np.int16]  # of ages: 0 free, -1 the apple, k for a cell that is free in k steps
 Cell = tuple[int, int]  # row and column
@@ -31,9 +22,6 @@ APPLE, TAIL = -1, 1
 WALL = np.iinfo(np.int16).max
 # The four directions, (down, right), in the order of the actions: left, down, right, up.
 MOVES = ((0, -1), (1, 0), (0, 1), (-1, 0))
-
-
-# The apple's direction
 
 
 def apple_direction(head: Cell, apple: Cell) -> int:
@@ -84,9 +72,6 @@ def _direction_case(rng: Generator) -> Case:
             cells[1, axis] = cells[0, axis]
         head, apple = tuple(cells[0].tolist()), tuple(cells[1].tolist())
     return head, apple
-
-
-# What is next to the head
 
 
 def blocked_directions(ages: Board) -> Whole:
@@ -162,9 +147,6 @@ def _board_case(rng: Generator) -> Case:
     return (_board(rng),)
 
 
-# How many cells can be reached
-
-
 def reachable_cells(ages: Board, row: int, column: int) -> int:
     """Check a flood fill.
 
@@ -220,9 +202,6 @@ def _room_case(rng: Generator) -> Case:
     ages = _board(rng)
     row, column = rng.choice(np.argwhere(ages <= TAIL)).tolist()
     return ages, row, column
-
-
-# Digits to a number and back
 
 
 def encode_digits(digits: Whole, bases: Whole) -> int:
@@ -307,9 +286,6 @@ def _decode_case(rng: Generator) -> Case:
     return encode_digits(digits, bases), bases
 
 
-# Shaped rewards
-
-
 def shaped_rewards(rewards: Table, potentials: Table, gamma: float, terminated: bool) -> Table:
     """Check rewards with potential-based shaping (Ng, Harada and Russell, 1999, theorem 1).
 
@@ -379,9 +355,6 @@ def _shaping_case(rng: Generator) -> Case:
     )
 
 
-# A wrapper around Snake
-
-
 def _head_and_apple(ages: Board) -> tuple[Cell, Cell]:
     head, apple = int(ages.argmax()), int((ages == APPLE).argmax())
     return divmod(head, len(ages)), divmod(apple, len(ages))
@@ -390,9 +363,10 @@ def _head_and_apple(ages: Board) -> tuple[Cell, Cell]:
 class SnakeView(gymnasium.ObservationWrapper[Any, Any, Any]):
     """Check a wrapper that shows the board of Snake as one of 144 numbers.
 
-    The wrapped environment shows ages. The wrapper shows, and declares, `Discrete(144)`: the
-    blocked directions (see `blocked_directions`) as digits that count 1, 2, 4 and 8, and 16 times
-    the apple's direction (see `apple_direction`).
+    It is, for instance, a class of `gymnasium.ObservationWrapper`. The wrapped environment shows
+    ages; the wrapper shows, and declares, `Discrete(144)`: the blocked directions (see
+    `blocked_directions`) as digits that count 1, 2, 4 and 8, and 16 times the apple's direction
+    (see `apple_direction`).
     """
 
     def __init__(self, env: Any) -> None:
@@ -456,15 +430,11 @@ def _greedy(ages: Board, rng: Generator) -> int:
 class ViewExercise(PlayedExercise):
     """The solution is a callable that wraps a Snake whose observations are ages."""
 
-    @property
-    def asks_for(self) -> str:
-        """The wrapper."""
-        return "`(env) -> environment`, such as a class of `gymnasium.ObservationWrapper`"
-
     def play(self, function: Function, case: Case) -> Iterator[tuple[float, ...]]:
         """Play the games: a row (obs, reward, terminated) a step; a reset's has NaN."""
         size, seed, games = case
-        env = function(gymnasium.make("rlbook/Snake-v0", size=size))
+        world = gymnasium.make("rlbook/Snake-v0", size=size, disable_env_checker=True)
+        env = function(world)
         for game, actions in enumerate(games):
             obs, _ = env.reset(seed=seed if game == 0 else None)
             yield float(obs), np.nan, np.nan

@@ -10,23 +10,11 @@ import numpy as np
 from gymnasium.spaces import Discrete
 from numpy.random import Generator
 
-from rlbook.check.exercise import (
-    SWAPPED_ENDS,
-    Case,
-    FunctionExercise,
-    Mistakes,
-    Reset,
-    Step,
-    Table,
-    Whole,
-    WorldExercise,
-    by_name,
-)
+from rlbook.check.exercise import Case, FunctionExercise, Mistakes, Table, Whole, by_name
+from rlbook.check.playing import SWAPPED_ENDS, Reset, Step, WorldExercise
 
 if TYPE_CHECKING:
     from rlbook_envs.world import TransitionTable
-
-# The return of an episode
 
 
 def discounted_return(rewards: Table, gamma: float) -> float:
@@ -70,9 +58,6 @@ _RETURN_MISTAKES: Mistakes = {
 def _return_case(rng: Generator) -> Case:
     rewards = rng.integers(-3, 5, size=int(rng.integers(1, 8))).astype(np.float64)
     return rewards, float(rng.choice([0.5, 0.8, 0.9, 1.0]))
-
-
-# The estimate of an arm's value
 
 
 def bandit_update(estimates: Table, counts: Whole, action: int, reward: float) -> float:
@@ -125,9 +110,6 @@ def _bandit_case(rng: Generator) -> Case:
     action = int(rng.integers(arms))
     counts[action] += 1
     return estimates, counts, action, round(float(rng.normal()), 2)
-
-
-# One sweep of value iteration
 
 
 def value_iteration_sweep(table: TransitionTable, values: Table, gamma: float) -> Table:
@@ -193,9 +175,6 @@ _SWEEP_MISTAKES: Mistakes = {
 }
 
 
-# The greedy policy
-
-
 def greedy_policy(table: TransitionTable, values: Table, gamma: float) -> Whole:
     """Check the policy that is greedy with respect to state values (equation 4.9).
 
@@ -236,9 +215,6 @@ _GREEDY_MISTAKES: Mistakes = {
 }
 
 
-# The values of a policy
-
-
 def policy_values(table: TransitionTable, policy: Table, gamma: float) -> Table:
     """Check the values of a policy, Sutton and Barto (2018), equation 3.14.
 
@@ -264,9 +240,11 @@ def _swept(table: TransitionTable, policy: Table, gamma: float, sweeps: int) -> 
 
 
 def _optimal(table: TransitionTable, gamma: float) -> Table:
+    """The values of the best policy, by policy iteration."""
     values = np.zeros(len(table.start))
-    for _ in range(300):
-        values = value_iteration_sweep(table, values, gamma)
+    for _ in range(10):
+        best = np.eye(table.probability.shape[1])[greedy_policy(table, values, gamma)]
+        values = policy_values(table, best, gamma)
     return values
 
 
@@ -331,9 +309,6 @@ def _policy_case(rng: Generator) -> Case:
     policy = rng.dirichlet(np.ones(table.probability.shape[1]), len(table.start)).round(1)
     policy[:, 0] = np.maximum(policy[:, 0], 0.1)
     return table, policy / policy.sum(axis=1, keepdims=True), float(rng.choice([0.5, 0.9]))
-
-
-# A bandit of one's own
 
 
 class MyBandit(gymnasium.Env[Any, Any]):
