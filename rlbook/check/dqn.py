@@ -149,7 +149,7 @@ _READY_MISTAKES: Mistakes = {
     "rows after an end drawn. You count rows after an end; they hold where an episode ended, and"
     " begin no transition.": [{"return slots[~after_end[slots]]": "return slots"}],
     "only rows after an end. You keep the rows after an end, and leave the others out; it is the"
-    " other way about.": [{"~after_end": "after_end"}],
+    " other way round.": [{"~after_end": "after_end"}],
     "slots never written. You count slots that nothing was written to yet; there are only count"
     " rows at first.": [
         {"rows % size": "(count + np.arange(size - 1)) % size"},
@@ -271,10 +271,10 @@ _KEY_MISTAKES: Mistakes = {
         {"home, False": "False, False"}
     ],
     SWAPPED_ENDS: [{"home, False": "False, home"}],
-    "moves the wrong way. In your world action 0 goes to the right and action 1 to the left; it is"
-    " the other way about.": [{"action == 1": "action == 0"}],
-    "walls that let through. Whoever walks out on one side of your world comes in on the other;"
-    " walls stop you.": [{"min(max(cell, 0), 4)": "cell % 5"}],
+    "moves the wrong way. In your environment action 0 goes to the right and action 1 to the left;"
+    " it is the other way round.": [{"action == 1": "action == 0"}],
+    "walls that let through. Whoever walks out on one side of your environment comes in on the"
+    " other; walls stop you.": [{"min(max(cell, 0), 4)": "cell % 5"}],
     "wrong reward. Reaching cell 0 with the key pays 1, and everything else pays 0.": [
         {"float(home)": "0.0"},
         {"float(home)": "-float(home)"},

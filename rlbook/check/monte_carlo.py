@@ -385,7 +385,7 @@ _DICE_MISTAKES: Mistakes = {
     "more than 25 points. Points above 25 count as 25, or they are no observation of"
     " Discrete(26).": [{"min(points + die, 25)": "points + die"}],
     "moves the wrong way round. In your game action 0 holds and action 1 rolls; it is the other way"
-    " about.": [{"action == 1": "action == 0"}],
+    " round.": [{"action == 1": "action == 0"}],
     "does not reset. Your second episode begins with the points of the first: put 0 back in"
     " reset().": [{"self.points = 0\n": "self.points = getattr(self, 'points', 0)\n"}],
     SWAPPED_ENDS: [{"True, False": "False, True", "die == 1, False": "False, die == 1"}],

@@ -80,7 +80,7 @@ _DOUBLE_MISTAKES: Mistakes = {
         {"other[next_obs, q[next_obs].argmax()]": "other[next_obs].max()"},
     ],
     "tables exchanged. You let other choose the action and q value it; it is the other way"
-    " about.": [{"other[next_obs, q[next_obs].argmax()]": "q[next_obs, other[next_obs].argmax()]"}],
+    " round.": [{"other[next_obs, q[next_obs].argmax()]": "q[next_obs, other[next_obs].argmax()]"}],
     "wrong table updated. You change other; only q[obs, action] is updated.": [
         {"q[obs, action] +=": "other[obs, action] +="},
         {"return": "other[obs, action] += learning_rate * td_error; return"},
@@ -260,13 +260,13 @@ class MyWorld(gymnasium.Env[Any, Any]):
 
 
 _WORLD_MISTAKES: Mistakes = {
-    "never terminates. In your world terminated is never True; it must be when cell 0 or cell 6 is"
-    " reached.": [{"ends, False": "False, False"}],
-    "reward on the wrong side. Your world pays for cell 0; it is cell 6 that pays 1.": [
+    "never terminates. In your environment terminated is never True; it must be when cell 0 or cell"
+    " 6 is reached.": [{"ends, False": "False, False"}],
+    "reward on the wrong side. Your environment pays for cell 0; it is cell 6 that pays 1.": [
         {"self.cell == 6": "self.cell == 0"}
     ],
-    "moves the wrong way. In your world action 0 goes to the right and action 1 to the left; it is"
-    " the other way about.": [{"action == 1": "action == 0"}],
+    "moves the wrong way. In your environment action 0 goes to the right and action 1 to the left;"
+    " it is the other way round.": [{"action == 1": "action == 0"}],
     "starts in the wrong cell. reset() must begin in cell 3.": [
         {"self.cell = 3": f"self.cell = {cell}"} for cell in (0, 1, 2, 4, 5, 6)
     ],

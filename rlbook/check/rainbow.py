@@ -38,7 +38,7 @@ _TARGETS_MISTAKES: Mistakes = {
     "one network does both. You take the maximum of what the target network says, which is chapter"
     " 06's target; here the online network picks the action.": [{_JUDGED: "target.max(axis=1)"}],
     "networks swapped. You let the target network pick the action and the online network value it;"
-    " it is the other way about.": [{_JUDGED: "_where_best(online, target)"}],
+    " it is the other way round.": [{_JUDGED: "_where_best(online, target)"}],
     "online network instead of the target network. You pick the action by the online network and"
     " take its own word for the value; ask the target network what that action is worth.": [
         {_JUDGED: "online.max(axis=1)"}
@@ -397,15 +397,15 @@ _ON_ARRIVAL = {
     "self.row += 1": "self.row += 1; found = self.row == self.column == 4",
 }
 _SEA_MISTAKES: Mistakes = {
-    "moves the wrong way. In your world action 0 goes to the right and action 1 to the left; it is"
-    " the other way about.": [
+    "moves the wrong way. In your environment action 0 goes to the right and action 1 to the left;"
+    " it is the other way round.": [
         {"(-1, 1)": "(1, -1)"},
         {"(-1, 1)": "(1, -1)", "(0.0, 0.002)": "(0.002, 0.0)", "action == 1": "action == 0"},
     ],
-    "straight down. In your world action 0 goes straight down; it goes one column to the left as"
-    " well.": [{"(-1, 1)": "(0, 1)"}],
-    "walls that let through. Whoever goes left in column 0 of your world comes out elsewhere; they"
-    " stay in column 0.": [
+    "straight down. In your environment action 0 goes straight down; it goes one column to the left"
+    " as well.": [{"(-1, 1)": "(0, 1)"}],
+    "walls that let through. Whoever goes left in column 0 of your environment comes out elsewhere;"
+    " they stay in column 0.": [
         {"min(max(self.column + move, 0), 4)": "(self.column + move) % 5"},
         {"min(max(self.column + move, 0), 4)": "self.column + move"},
     ],
@@ -434,7 +434,7 @@ _SEA_MISTAKES: Mistakes = {
     " row.": [{" and self.column == 4": ""}, {"self.column == 4": "self.column == 3"}],
     "wrong treasure. From cell 24, the fifth step with action 1 pays 1, less what the step"
     " costs.": [{"1.0 * found": f"{worth} * found"} for worth in (0.0, -1.0, 0.99, 10.0)],
-    "cost dropped. In your world going to the right costs nothing; it costs 0.002.": [
+    "cost dropped. In your environment going to the right costs nothing; it costs 0.002.": [
         {"(0.0, 0.002)": "(0.0, 0.0)"}
     ],
     "cost not divided. A step to the right costs 0.01 / 5, so that all five together cost 0.01.": [

@@ -334,10 +334,11 @@ class WindyGridworld(gymnasium.Env[Any, Any]):
 
 
 _WINDY_MISTAKES: Mistakes = {
-    "wind dropped. In your world no wind blows; it lifts you by that of the column you leave.": [
-        {" - WIND[column]": ""}
+    "wind dropped. In your environment no wind blows; it lifts you by that of the column you"
+    " leave.": [{" - WIND[column]": ""}],
+    "sign. In your environment the wind blows down; it blows up, towards row 0.": [
+        {"- WIND": "+ WIND"}
     ],
-    "sign. In your world the wind blows down; it blows up, towards row 0.": [{"- WIND": "+ WIND"}],
     "off by one. You take the wind of the column that is entered; it is that of the column you"
     " leave.": [{"WIND[column]": "WIND[min(max(column + right, 0), 9)]"}],
     "no walls. Who leaves your grid comes in again on the other side; stay on the edge instead.": [
@@ -353,9 +354,9 @@ _WINDY_MISTAKES: Mistakes = {
     ],
     "last step is free. Your step into the goal does not cost 1; every step does, the last one"
     " too.": [{"-1.0": "there - 1.0"}, {"-1.0": "2.0 * there - 1.0"}],
-    "reward instead of cost. In your world a step does not cost anything before the goal; every"
-    " step pays -1.": [{"-1.0": "0.0"}, {"-1.0": "float(there)"}, {"-1.0": "1.0"}],
-    "never terminates. In your world terminated is never True; it must be when cell 37 is"
+    "reward instead of cost. In your environment a step does not cost anything before the goal;"
+    " every step pays -1.": [{"-1.0": "0.0"}, {"-1.0": "float(there)"}, {"-1.0": "1.0"}],
+    "never terminates. In your environment terminated is never True; it must be when cell 37 is"
     " reached.": [{"there, False": "False, False"}],
     SWAPPED_ENDS: [{"there, False": "False, there"}],
     "does not reset. Your second episode begins where the first one ended: put cell 30 back in"

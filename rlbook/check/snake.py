@@ -35,7 +35,7 @@ def apple_direction(head: Cell, apple: Cell) -> int:
 
 
 _DIRECTION_MISTAKES: Mistakes = {
-    "sign. You say where the head lies as seen from the apple; it is the other way about.": [
+    "sign. You say where the head lies as seen from the apple; it is the other way round.": [
         "apple_direction(apple, head)"
     ],
     "above and below exchanged. Rows are counted from the top: an apple in a smaller row lies above"
@@ -80,12 +80,15 @@ def blocked_directions(ages: Board) -> Whole:
     From a board of ages, int16 (n, n), it makes int64 (4,): 1 where a wall or a cell of age 2 or
     more lies to the left, down, right and up of the head, which has the highest age; else 0.
     """
-    framed = np.pad(ages, 1, constant_values=WALL)
+    framed = np.full(np.add(ages.shape, 2), WALL)
+    framed[1:-1, 1:-1] = ages
     row, column = np.unravel_index(ages.argmax(), ages.shape)
     around = np.array([framed[1 + row + down, 1 + column + right] for down, right in MOVES])
     return (around > TAIL).astype(np.int64)
 
 
+# What surrounds the board: walls, or, wrongly, its other side.
+_FRAME, _WRAPPED = "framed[1:-1, 1:-1] = ages", "framed = np.pad(ages, 1, mode='wrap')"
 # Mistakes of looking around, which those who write the wrapper make too.
 _LOOKING_WRONG: Mistakes = {
     "free instead of blocked. You say 1 where the snake can go; 1 is for a direction that is"
@@ -96,13 +99,11 @@ _LOOKING_WRONG: Mistakes = {
         {"around > TAIL": "(around > TAIL) | (around == APPLE)"},
         {"around > TAIL": "around != 0"},
     ],
-    "walls forgotten. Beyond the edge of the board is a wall, and it blocks.": [
-        {"constant_values=WALL": "constant_values=0"}
-    ],
+    "walls forgotten. Beyond the edge of the board is a wall, and it blocks.": [{"WALL)": "0)"}],
     "round the edge. You look round the edge, at the other side of the board (in NumPy, index -1 is"
     " the last): beyond the edge is a wall.": [
-        {"constant_values=WALL": "mode='wrap'"},
-        {"constant_values=WALL": "mode='wrap'", "around > TAIL": "around >= TAIL"},
+        {_FRAME: _WRAPPED},
+        {_FRAME: _WRAPPED, "around > TAIL": "around >= TAIL"},
     ],
     "body forgotten. You look for walls alone; the snake's own body blocks too, where its age is 2"
     " or more.": [{"around > TAIL": "around == WALL"}],
@@ -153,7 +154,8 @@ def reachable_cells(ages: Board, row: int, column: int) -> int:
     It counts the cells that can be reached from this one, itself included, by steps to the left,
     down, right and up through cells of age 1 or less.
     """
-    framed = np.pad(ages, 1, constant_values=WALL)
+    framed = np.full(np.add(ages.shape, 2), WALL)
+    framed[1:-1, 1:-1] = ages
     seen, waiting = {(row, column)}, [(row, column)]
     while waiting:
         row, column = waiting.pop()
@@ -175,7 +177,7 @@ _ROOM_MISTAKES: Mistakes = {
     "round the edge. You go round the edge, to the other side of the board (in NumPy, index -1 is"
     " the last): beyond the edge is a wall.": [
         {
-            "constant_values=WALL)": "mode='wrap'); size = len(ages)",
+            _FRAME: f"{_WRAPPED}; size = len(ages)",
             "(row + down, column + right)": "((row + down) % size, (column + right) % size)",
         }
     ],
@@ -311,7 +313,7 @@ _SHAPING_MISTAKES: Mistakes = {
     "potential of a terminal state. You count the potential of where a terminated episode led;"
     " nothing follows there, so it is 0.": ["shaped_rewards(rewards, potentials, gamma, False)"],
     "truncated taken for terminated. You set the last potential to 0 although the episode was only"
-    " truncated; the world would have gone on.": [
+    " truncated; the environment would have gone on.": [
         "shaped_rewards(rewards, potentials, gamma, True)"
     ],
     "every step taken for the last. You set the next potential to 0 in every step of a terminated"
@@ -374,7 +376,8 @@ class SnakeView(gymnasium.ObservationWrapper[Any, Any, Any]):
         self.observation_space = Discrete(144)
 
     def observation(self, ages: Board) -> int:
-        framed = np.pad(ages, 1, constant_values=WALL)
+        framed = np.full(np.add(ages.shape, 2), WALL)
+        framed[1:-1, 1:-1] = ages
         row, column = np.unravel_index(ages.argmax(), ages.shape)
         around = np.array([framed[1 + row + down, 1 + column + right] for down, right in MOVES])
         apple = apple_direction(*_head_and_apple(ages))
@@ -396,7 +399,9 @@ _VIEW_MISTAKES: Mistakes = {
         {"_head_and_apple(ages)": "_head_and_apple(ages.T)"},
     ],
     "one step late. You show the board as it was before the step; use the one that you are"
-    " given.": [{"framed =": "ages, self.before = getattr(self, 'before', ages), ages; framed ="}],
+    " given.": [
+        {"framed = ": "ages, self.before = getattr(self, 'before', ages), ages; framed = "}
+    ],
 }
 
 

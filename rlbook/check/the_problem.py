@@ -327,26 +327,25 @@ class MyBandit(gymnasium.Env[Any, Any]):
         return 0, {}
 
     def step(self, action: int) -> Step:
-        chance = (0.2, 0.5, 0.8)[action]
-        pays = self.np_random.random() < chance
+        probability = (0.2, 0.5, 0.8)[action]
+        pays = self.np_random.random() < probability
         return 0, float(pays), True, False, {}
 
 
 _MY_BANDIT_MISTAKES: Mistakes = {
-    "never terminates. In your world terminated is never True; one pull is a whole episode.": [
-        {"True, False": "False, False"}
-    ],
+    "never terminates. In your environment terminated is never True; one pull is a whole"
+    " episode.": [{"True, False": "False, False"}],
     SWAPPED_ENDS: [{"True, False": "False, True"}],
     "sign. Your arms pay when they should not: the reward is 1 where the draw is below the arm's"
     " probability, and nobody ever pays to play.": [
-        {"< chance": ">= chance"},
+        {"< probability": ">= probability"},
         {"float(pays)": "-float(pays)"},
     ],
     "a loss costs. Your arms take 1 where they do not pay; the reward is then 0.": [
         {"float(pays)": "2.0 * pays - 1.0"}
     ],
     "mean instead of a draw. Your arms pay their probability every time; they pay 1 or 0, and only"
-    " the mean is that.": [{"float(pays)": "chance"}],
+    " the mean is that.": [{"float(pays)": "probability"}],
     "off by one. Your arms are one off: action 0 pays with probability 0.2, action 2 with 0.8.": [
         {"[action]": "[action - 1]"},
         {"[action]": "[(action + 1) % 3]"},
