@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
-import importlib
-import warnings
+import inspect
+import re
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from textwrap import fill, indent
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,14 +18,46 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 Function = Callable[..., Any]
+Case = tuple[Any, ...]
 Table = NDArray[np.float64]
-
-# Where the episodes of the exercise `my_world` begin.
-CORRIDOR_START = 3
+Whole = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+# How a wrong solution differs from the reference: `{text of the reference: what stands there
+# instead}`, or the expression that is returned in place of all that the reference does.
+Change = dict[str, str] | str
+# What the checker says, "<name>. <hint>", and the wrong solutions of which it says so.
+Mistakes = dict[str, list[Change]]
 
 
 class CheckFailed(AssertionError):
     """What you wrote does not do what the exercise asks for. The message says what it does."""
+
+
+def rewritten(reference: Function, change: Change) -> Function:
+    """Return a wrong solution: the reference with other text in the place of some of its text.
+
+    Args:
+        reference: a function or class of a module.
+        change: what is different.
+
+    Raises:
+        ValueError: the reference does not contain the text that is to be replaced.
+    """
+    name = reference.__name__
+    if isinstance(change, str):
+        parameters = ", ".join(inspect.signature(reference).parameters)
+        source = f"def {name}({parameters}): return {change}"
+    else:
+        source = inspect.getsource(reference)
+        for old, new in change.items():
+            if old not in source:
+                raise ValueError(f"the text to replace must be a part of {name}, got {old!r}")
+            source = source.replace(old, new)
+    # Under another name, so that a wrong solution can call the right one.
+    source = re.sub(rf"^(def|class) {name}\b", r"\1 wrong", source)
+    namespace = dict(vars(sys.modules[reference.__module__]))
+    exec(source, namespace)
+    return namespace["wrong"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +79,7 @@ class Outcome(NamedTuple):
     """What a function did in one case.
 
     Attributes:
-        returned: what it gave back, or None if it raised.
+        returned: what it returned, or None if it raised.
         arguments: the arguments as it left them.
         error: what it raised, or None.
     """
@@ -53,38 +88,93 @@ class Outcome(NamedTuple):
     arguments: tuple[Any, ...] = ()
     error: Exception | None = None
 
+    @property
+    def raised(self) -> str:
+        """The error as Python prints it."""
+        return f"{type(self.error).__name__}: {self.error}"
+
 
 @dataclass(frozen=True)
 class Exercise(ABC):
     """A task with a solution, cases to try it on, and the mistakes to tell apart.
 
     Attributes:
-        name: of the checker.
-        signature: how the solution is called and what it gives back, for messages.
-        reference: a right solution.
+        reference: a right solution; its docstring is the task, which `help` shows.
         case: `case(rng) -> arguments`, one random case.
-        mistakes: the planted mistakes.
+        wrong: the planted mistakes.
+        result: what the solution returns, in one word.
         num_cases: how many cases are tried.
     """
 
-    name: str
-    signature: str
     reference: Function
-    case: Callable[[Generator], tuple[Any, ...]]
-    mistakes: tuple[Mistake, ...]
-    num_cases: int = 200
+    case: Callable[[Generator], Case]
+    wrong: Mistakes
+    result: str
+    num_cases: int = field(default=200, kw_only=True)
+
+    @property
+    def name(self) -> str:
+        """The checker's name: that of the reference, `MyWorld` as `my_world`."""
+        return re.sub(r"(?<!^)(?=[A-Z])", "_", self.reference.__name__).lower()
+
+    @property
+    def signature(self) -> str:
+        """How the solution is called, and what it returns."""
+        return f"({', '.join(inspect.signature(self.reference).parameters)}) -> {self.result}"
+
+    @property
+    def asks_for(self) -> str:
+        """The argument of the checker, in words."""
+        return f"`{self.signature}`"
 
     @abstractmethod
-    def run(self, function: Function, case: tuple[Any, ...]) -> Outcome:
+    def run(self, function: Function, case: Case) -> Outcome:
         """What `function` does in this case, which stays as it is."""
 
     @abstractmethod
-    def difference(self, case: tuple[Any, ...], expected: Outcome, got: Outcome) -> str | None:
+    def difference(self, case: Case, expected: Outcome, got: Outcome) -> str | None:
         """What is wrong with `got`, in words; None if nothing is."""
 
     def inspect(self, function: Function) -> str | None:
         """What is wrong with the solution apart from what it does in the cases, or None."""
         return None
+
+    @cached_property
+    def cases(self) -> list[Case]:
+        """The random cases, always the same ones."""
+        rng = np.random.default_rng(0)
+        return [self.case(rng) for _ in range(self.num_cases)]
+
+    @cached_property
+    def expected(self) -> list[Outcome]:
+        """What the reference does in each case."""
+        return [self.run(self.reference, case) for case in self.cases]
+
+    @cached_property
+    def mistakes(self) -> tuple[Mistake, ...]:
+        """The planted mistakes."""
+        found = []
+        for text, changes in self.wrong.items():
+            name, hint = text.split(". ", maxsplit=1)
+            functions = tuple(rewritten(self.reference, change) for change in changes)
+            found.append(Mistake(name, hint, functions))
+        return tuple(found)
+
+    @cached_property
+    def checker(self) -> Callable[[Function], None]:
+        """The function of `rlbook.check`; its help is the task."""
+
+        def checker(function: Function) -> None:
+            self.check(function)
+
+        checker.__name__ = checker.__qualname__ = self.name
+        checker.__module__ = "rlbook.check"
+        argument = fill(f"function: {self.asks_for}.", 92, subsequent_indent="    ")
+        checker.__doc__ = (
+            f"{inspect.getdoc(self.reference)}\n\nArgs:\n{indent(argument, '    ')}\n\n"
+            "Raises:\n    CheckFailed: it does something else; the message says what."
+        )
+        return checker
 
     def check(self, function: Function) -> None:
         """Print one line if `function` solves the exercise, or is still the stub.
@@ -95,33 +185,32 @@ class Exercise(ABC):
         """
         if not callable(function):
             raise TypeError(f"{function!r} cannot be called: check.{self.name} takes a function")
-        cases = list(self._cases())
-        got = [self.run(function, case) for case in cases]
+        got = [self.run(function, case) for case in self.cases]
         if any(isinstance(outcome.error, NotImplementedError) for outcome in got):
             print(f"{self.name}: not written yet")
             return
-        expected = [self.run(self.reference, case) for case in cases]
-        wrong = map(self.difference, cases, expected, got)
+        wrong = map(self.difference, self.cases, self.expected, got)
         difference = next((text for text in wrong if text is not None), None)
-        message = self._recognise(cases, got) if difference else None
+        message = self._recognise(got) if difference else None
         message = message or self.inspect(function) or difference
         if message:
             cause = next((outcome.error for outcome in got if outcome.error), None)
             raise CheckFailed(f"{self.name}: {message}") from cause
-        print(f"{self.name}: correct ({len(cases)} cases)")
+        print(f"{self.name}: correct ({len(self.cases)} cases)")
 
-    def _cases(self) -> Iterator[tuple[Any, ...]]:
-        rng = np.random.default_rng(0)
-        return (self.case(rng) for _ in range(self.num_cases))
-
-    def _recognise(self, cases: list[tuple[Any, ...]], got: list[Outcome]) -> str | None:
+    def _recognise(self, got: list[Outcome]) -> str | None:
         """The message for the first mistake that explains everything that was seen."""
         for mistake in self.mistakes:
             for function in mistake.functions:
-                runs = zip(cases, got, strict=True)
-                if all(_same(self.run(function, case), outcome) for case, outcome in runs):
+                runs = zip(self.cases, got, strict=True)
+                if all(same(self.run(function, case), outcome) for case, outcome in runs):
                     return f"{mistake.name}. {mistake.hint}"
         return None
+
+
+def by_name(*exercises: Exercise) -> dict[str, Exercise]:
+    """Return a chapter's exercises under their names."""
+    return {exercise.name: exercise for exercise in exercises}
 
 
 @dataclass(frozen=True)
@@ -134,7 +223,7 @@ class FunctionExercise(Exercise):
 
     changes: str | None = None
 
-    def run(self, function: Function, case: tuple[Any, ...]) -> Outcome:
+    def run(self, function: Function, case: Case) -> Outcome:
         """Call `function` on a copy of the case."""
         arguments = copy.deepcopy(case)
         try:
@@ -144,7 +233,7 @@ class FunctionExercise(Exercise):
             return Outcome(None, arguments, error)
         return Outcome(copy.deepcopy(returned), arguments)
 
-    def difference(self, case: tuple[Any, ...], expected: Outcome, got: Outcome) -> str | None:
+    def difference(self, case: Case, expected: Outcome, got: Outcome) -> str | None:
         """The first fault of `got`: an error, a wrong argument changed, the result, the update."""
         fault = (
             self._raised(got)
@@ -154,25 +243,22 @@ class FunctionExercise(Exercise):
         )
         return fault and f"{fault}\nIt was called with\n{self._show(case)}"
 
-    @property
+    @cached_property
     def _names(self) -> list[str]:
-        return self.signature[: self.signature.index(")")].strip("(").split(", ")
+        return list(inspect.signature(self.reference).parameters)
 
     def _raised(self, got: Outcome) -> str | None:
         if got.error is None:
             return None
-        raised = f"{type(got.error).__name__}: {got.error}"
-        return f"your function raised {raised}\nIt should be {self.signature}"
+        return f"your function raised {got.raised}\nIt should be {self.signature}"
 
-    def _changed_wrongly(
-        self, case: tuple[Any, ...], expected: Outcome, got: Outcome
-    ) -> str | None:
+    def _changed_wrongly(self, case: Case, expected: Outcome, got: Outcome) -> str | None:
         arguments = zip(self._names, case, expected.arguments, got.arguments, strict=True)
         for name, before, right, after in arguments:
             if name != self.changes:
-                if not _same(before, after):
+                if not same(before, after):
                     return f"your function changes {name}, which must stay as it is"
-            elif _same(before, after) and not _same(before, right):
+            elif same(before, after) and not same(before, right):
                 return (
                     f"your function leaves {name} as it is. Change it in place, as in"
                     f" {name}[…] += …; {name} = {name} + … makes a new array instead"
@@ -185,127 +271,27 @@ class FunctionExercise(Exercise):
         return None
 
     def _wrong_numbers(self, expected: Outcome, got: Outcome) -> str | None:
-        for name, right, after in zip(
-            ["the result", *self._names],
-            [expected.returned, *expected.arguments],
-            [got.returned, *got.arguments],
-            strict=True,
-        ):
-            if not _same(right, after):
-                then = "" if name == "the result" else " afterwards"
-                return f"{name}{then} should be\n{_indent(right)}\nbut is\n{_indent(after)}"
-        return None
-
-    def _show(self, case: tuple[Any, ...]) -> str:
-        pairs = zip(self._names, case, strict=True)
-        lines = (
-            f"  {name} =\n{_indent(value)}" if np.ndim(value) > 1 else f"  {name} = {_show(value)}"
-            for name, value in pairs
+        names = ["the result", *(f"{name} afterwards" for name in self._names)]
+        pairs = zip(
+            [expected.returned, *expected.arguments], [got.returned, *got.arguments], strict=True
         )
-        return "\n".join(lines)
-
-
-@dataclass(frozen=True)
-class WorldExercise(Exercise):
-    """The solution is a callable that makes a `gymnasium.Env`. A case is some episodes' actions.
-
-    Attributes:
-        num_states: of the world, whose observations are `Discrete(num_states)`.
-        actions: what the actions are called.
-        start: what is observed where episodes begin.
-    """
-
-    num_states: int = 7
-    actions: tuple[str, ...] = ("left", "right")
-    start: int = CORRIDOR_START
-
-    def run(self, function: Function, case: tuple[Any, ...]) -> Outcome:
-        """Play the episodes, one after the other, in one environment.
-
-        A row is (obs, reward, terminated, truncated); a reset's has NaN for what it lacks. Play
-        ends with a reset to where episodes do not begin, for what follows then means nothing.
-        """
-        rows: list[tuple[float, float, float, float]] = []
-        try:
-            env = function()
-            for episode in case:
-                rows.append((float(env.reset(seed=None)[0]), np.nan, np.nan, np.nan))
-                if rows[-1][0] != self.start:
-                    break
-                for action in episode:
-                    obs, reward, terminated, truncated, _ = env.step(action)
-                    rows.append((float(obs), float(reward), bool(terminated), bool(truncated)))
-                    if terminated or truncated:
-                        break
-        except Exception as error:
-            return Outcome(np.array(rows), error=error)
-        return Outcome(np.array(rows))
-
-    def difference(self, case: tuple[Any, ...], expected: Outcome, got: Outcome) -> str | None:
-        """Where `got` leaves the right way for the first time."""
-        moments = self._moments(case)
-        for moment, right, row in zip(moments, expected.returned, got.returned, strict=False):
-            if not _same(right, row):
-                return f"{moment} should give {_show_row(right)}; yours gives {_show_row(row)}"
-        if got.error is not None:
-            raised = f"{type(got.error).__name__}: {got.error}"
-            return f"{moments[len(got.returned)]} raised {raised}"
+        for name, (right, found) in zip(names, pairs, strict=True):
+            if not same(right, found):
+                return f"{name} should be\n{_indent(right)}\nbut is\n{_indent(found)}"
         return None
 
-    def inspect(self, function: Function) -> str | None:
-        """Gymnasium's own opinion, from `gymnasium.utils.env_checker.check_env`."""
-        import gymnasium
-        from gymnasium.utils.env_checker import check_env
-
-        try:
-            env = function()
-            if not isinstance(env, gymnasium.Env):
-                return f"this makes a {type(env).__name__}, not a gymnasium.Env"
-            for name, size in (
-                ("observation_space", self.num_states),
-                ("action_space", len(self.actions)),
-            ):
-                space, right = getattr(env, name, None), gymnasium.spaces.Discrete(size)
-                if space != right:
-                    return f"{name} should be {right}; yours is {space}"
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                check_env(env, skip_render_check=True)
-        except Exception as error:
-            return f"Gymnasium's check_env objects. {type(error).__name__}: {error}"
-        return None
-
-    def _moments(self, case: tuple[Any, ...]) -> list[str]:
-        moments: list[str] = []
-        for episode in case:
-            moments.append("reset()" if not moments else "the next reset()")
-            done: list[str] = []
-            for action in episode:
-                done.append(self.actions[action])
-                moments.append(f"after reset(), the steps {', '.join(done)}")
-        return moments
+    def _show(self, case: Case) -> str:
+        return "\n".join(map(show_argument, self._names, case))
 
 
-def _show_row(row: Table) -> str:
-    text = f"observation {row[0]:g}"
-    if not np.isnan(row[1]):
-        text += f", reward {row[1]:g}, terminated {bool(row[2])}, truncated {bool(row[3])}"
-    return text
-
-
-def _same(a: Any, b: Any) -> bool:
-    """Whether two outcomes, or parts of them, agree up to rounding."""
-    if isinstance(a, Outcome) and isinstance(b, Outcome):
-        return a.error is b.error is None and _same(tuple(a[:2]), tuple(b[:2]))
-    if isinstance(a, tuple) and isinstance(b, tuple):
-        return len(a) == len(b) and all(map(_same, a, b))
-    try:
-        x, y = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    except (TypeError, ValueError):
-        return False
-    if a is None or b is None:  # None is NaN to NumPy
-        return a is b
-    return x.shape == y.shape and np.allclose(x, y, rtol=1e-9, atol=1e-12, equal_nan=True)
+def show_argument(name: str, value: Any) -> str:
+    """Return an argument as messages show it."""
+    if hasattr(value, "_asdict"):  # a transition table, in its parts
+        parts = value._asdict().items()
+        return "\n".join(f"  {name}.{part} =\n{_indent(array)}" for part, array in parts)
+    if np.ndim(value) > 1:
+        return f"  {name} =\n{_indent(value)}"
+    return f"  {name} = {_show(value)}"
 
 
 def _wrong_kind(right: Any, got: Any) -> str | None:
@@ -324,7 +310,26 @@ def _wrong_kind(right: Any, got: Any) -> str | None:
     return None
 
 
-def _cells(mask: NDArray[np.bool_]) -> list[str]:
+def same(a: Any, b: Any) -> bool:
+    """Return whether two outcomes, or parts of them, agree up to rounding."""
+    if isinstance(a, Outcome) and isinstance(b, Outcome):
+        return a.error is b.error is None and same(tuple(a[:2]), tuple(b[:2]))
+    if isinstance(a, tuple) and isinstance(b, tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, int | float) and isinstance(b, int | float) and a == b:
+        return True
+    try:
+        x, y = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    except (TypeError, ValueError):
+        return False
+    if a is None or b is None:  # None is NaN to NumPy
+        return a is b
+    if x.shape != y.shape:
+        return False
+    return bool((x == y).all()) or np.allclose(x, y, rtol=1e-9, atol=1e-12, equal_nan=True)
+
+
+def _cells(mask: Flags) -> list[str]:
     return [str(cell) for cell in map(tuple, np.argwhere(mask).tolist())]
 
 
@@ -333,13 +338,4 @@ def _show(value: Any) -> str:
 
 
 def _indent(value: Any) -> str:
-    return "\n".join("    " + line for line in _show(value).splitlines())
-
-
-def from_library(module: str, name: str) -> Function:
-    """The function `name` of `rlbook.<module>`, imported when it is first called."""
-
-    def reference(*arguments: Any) -> Any:
-        return getattr(importlib.import_module(f"rlbook.{module}"), name)(*arguments)
-
-    return reference
+    return indent(_show(value), "    ")

@@ -1,8 +1,8 @@
-"""The exercises of chapter 05: right solutions, random cases, and how people go wrong."""
+"""The exercises of chapter 05: right solutions, random cases, and the mistakes people make."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,322 +11,160 @@ import numpy as np
 from numpy.random import Generator, SeedSequence
 from numpy.typing import NDArray
 
-from rlbook.backends.wire import freeze, thaw
-from rlbook.check.exercise import (
-    Exercise,
-    Function,
-    FunctionExercise,
-    Mistake,
-    Outcome,
-    Table,
-)
-
-Whole = NDArray[np.int64]
-
-# The model of a run, and how it goes wrong.
+from rlbook.backends import wire
+from rlbook.check.exercise import Case, Function, FunctionExercise, Mistakes, Table, Whole, by_name
+from rlbook.check.playing import PlayedExercise
 
 
-def _speed_up(
-    serial: float,
-    work: float,
-    rounds: int,
-    overhead: float,
-    workers: int,
-    *,
-    alone: Callable[..., float] = lambda serial, work, paid: serial + work,
-    together: Callable[..., float] = lambda serial, work, paid, workers: (
-        serial + work / workers + paid
-    ),
-    paid: Callable[[int, float, int], float] = lambda rounds, overhead, workers: rounds * overhead,
-    ratio: Callable[[float, float], float] = lambda alone, together: alone / together,
-) -> float:
-    """Equation (5.2); any part of which may be put wrong."""
-    extra = paid(rounds, overhead, workers)
-    return ratio(alone(serial, work, extra), together(serial, work, extra, workers))
+def speed_up(serial: float, work: float, rounds: int, overhead: float, workers: int) -> float:
+    """Check the speed-up of a run that is shared out: chapter 05, equation (5.2).
+
+    Alone, a run takes serial + work seconds. With workers, the work is divided among them, the
+    serial part is not, and each of the rounds costs the overhead, in seconds.
+    """
+    alone = serial + work
+    together = serial + work / workers + rounds * overhead
+    return alone / together
 
 
-def _faulty_speed_up(**parts: Any) -> Function:
-    return lambda *arguments: _speed_up(*arguments, **parts)
+_SPEED_UP_MISTAKES: Mistakes = {
+    "overhead dropped. This is Amdahl's law, in which workers cost nothing; every round adds the"
+    " overhead.": [{" + rounds * overhead": ""}],
+    "overhead once. You add the overhead once; it is paid again in every round.": [
+        {"rounds * overhead": "overhead"}
+    ],
+    "overhead divided. You divide the overhead among the workers; everybody waits for it, in every"
+    " round.": [{"rounds * overhead": "rounds * overhead / workers"}],
+    "overhead alone too. You charge one process for the overhead as well; alone, it talks to"
+    " nobody.": [{"alone = serial + work": "alone = serial + work + rounds * overhead"}],
+    "serial part divided. You divide the serial part too; serial seconds pass, however many workers"
+    " there are.": [{"serial + work / workers": "(serial + work) / workers"}],
+    "upside down. This is the time with workers over the time alone; a speed-up is the other way"
+    " round.": [{"alone / together": "together / alone"}],
+}
 
 
-_SPEED_UP_MISTAKES = (
-    Mistake(
-        "overhead dropped",
-        "This is Amdahl's law, in which workers cost nothing; every round adds the overhead.",
-        (_faulty_speed_up(paid=lambda rounds, overhead, workers: 0.0),),
-    ),
-    Mistake(
-        "overhead once",
-        "You add the overhead once; it is paid again in every round.",
-        (_faulty_speed_up(paid=lambda rounds, overhead, workers: overhead),),
-    ),
-    Mistake(
-        "overhead divided",
-        "You divide the overhead among the workers; everybody waits for it, in every round.",
-        (_faulty_speed_up(paid=lambda rounds, overhead, workers: rounds * overhead / workers),),
-    ),
-    Mistake(
-        "overhead alone too",
-        "You charge one process for the overhead as well; alone, it talks to nobody.",
-        (_faulty_speed_up(alone=lambda serial, work, paid: serial + work + paid),),
-    ),
-    Mistake(
-        "serial part divided",
-        "You divide the serial part too; serial seconds pass, however many workers there are.",
-        (
-            _faulty_speed_up(
-                together=lambda serial, work, paid, workers: (serial + work) / workers + paid
-            ),
-        ),
-    ),
-    Mistake(
-        "upside down",
-        "This is the time with workers over the time alone; a speed-up is the other way round.",
-        (_faulty_speed_up(ratio=lambda alone, together: together / alone),),
-    ),
-)
-
-
-def _speed_up_case(rng: Generator) -> tuple[Any, ...]:
+def _speed_up_case(rng: Generator) -> Case:
     serial, work, overhead = rng.choice([0.0, 1.0, 10.0]), rng.uniform(1, 100), rng.uniform(0, 0.2)
     rounds, workers = rng.integers(2, 200), rng.integers(2, 65)
     return float(serial), float(work), int(rounds), float(overhead), int(workers)
 
 
-# Episodes dealt out to workers, and how that goes wrong.
+def split_episodes(number: int, workers: int) -> Whole:
+    """Check how many episodes each worker gets.
 
-
-def _split(number: int, workers: int) -> Whole:
-    """As evenly as can be, the longer shares first."""
+    The sizes, int64 (workers,), add up to number, differ by at most one, and the larger ones come
+    first, as the parts of `np.array_split` do.
+    """
     share, left = divmod(number, workers)
-    return share + (np.arange(workers) < left).astype(np.int64)
+    return np.where(np.arange(workers) < left, share + 1, share)
 
 
-def _rest_to(place: int) -> Function:
-    def split(number: int, workers: int) -> Whole:
-        sizes = np.full(workers, number // workers)
-        sizes[place] += number % workers
-        return sizes
-
-    return split
-
-
-def _slices_of_the_ceiling(number: int, workers: int) -> Whole:
-    size = -(-number // workers)
-    return np.diff(np.minimum(np.arange(workers + 1) * size, number))
-
-
-_SPLIT_MISTAKES = (
-    Mistake(
-        "rest dropped",
-        "number // workers each leaves number % workers out; the sizes must add up to number.",
-        (lambda number, workers: np.full(workers, number // workers),),
-    ),
-    Mistake(
-        "too many",
-        "You round up for everybody, which makes more than number; only some get one more.",
-        (
-            lambda number, workers: np.full(workers, -(-number // workers)),
-            lambda number, workers: np.full(workers, number // workers + 1),
-        ),
-    ),
-    Mistake(
-        "rest to one worker",
-        "One worker gets all of the rest, and everybody waits for it; give one more to as many as"
-        " there are left over.",
-        (_rest_to(0), _rest_to(-1)),
-    ),
-    Mistake(
-        "longer shares last",
-        "Your shares are even, but the longer ones come last; here they come first, as in"
-        " np.array_split.",
-        (lambda number, workers: _split(number, workers)[::-1].copy(),),
-    ),
-    Mistake(
-        "last one starved",
-        "You give out shares of the rounded-up size until nothing is left, so the last workers get"
-        " little or none.",
-        (_slices_of_the_ceiling,),
-    ),
-)
+_SPLIT_MISTAKES: Mistakes = {
+    "rest dropped. number // workers each leaves number % workers out; the sizes must add up to"
+    " number.": ["np.full(workers, number // workers)"],
+    "too many. You round up for everybody, which makes more than number; only some get one more.": [
+        "np.full(workers, -(-number // workers))",
+        "np.full(workers, number // workers + 1)",
+    ],
+    "rest to one worker. One worker gets all of the rest, and everybody waits for it; give one more"
+    " to as many as there are left over.": [
+        {"< left, share + 1": "== 0, share + left"},
+        {"< left, share + 1": "== workers - 1, share + left"},
+    ],
+    "longer shares last. Your shares are even, but the longer ones come last; here they come first,"
+    " as in np.array_split.": ["split_episodes(number, workers)[::-1]"],
+    "last one starved. You give out shares of the rounded-up size until nothing is left, so the"
+    " last workers get little or none.": [
+        "np.diff(np.minimum(np.arange(workers + 1) * -(-number // workers), number))"
+    ],
+}
 
 
-def _split_case(rng: Generator) -> tuple[Any, ...]:
+def _split_case(rng: Generator) -> Case:
     return int(rng.integers(0, 60)), int(rng.integers(2, 9))
 
 
-# Keys of random streams, and how they go wrong.
+def stream_keys(seed: int, stream: int, number: int) -> NDArray[np.uint64]:
+    """Check the keys of environments' random streams.
+
+    They are uint64 (number,): for environment 0, 1, … the first 64-bit word of
+    `SeedSequence(seed, spawn_key=(stream, index))`.
+    """
+    keys = []
+    for index in range(number):
+        sequence = SeedSequence(seed, spawn_key=(stream, index))
+        keys.append(sequence.generate_state(1, np.uint64)[0])
+    return np.array(keys, np.uint64)
 
 
-def _stream_keys(
-    seed: int,
-    stream: int,
-    number: int,
-    *,
-    sequence: Callable[[int, int, int, int], SeedSequence] = lambda seed, stream, index, number: (
-        SeedSequence(seed, spawn_key=(stream, index))
-    ),
-    dtype: Any = np.uint64,
-) -> NDArray[np.uint64]:
-    """The keys of so many environments; the sequence behind each may be put wrong."""
-    words = [
-        sequence(seed, stream, index, number).generate_state(1, dtype)[0] for index in range(number)
-    ]
-    return np.array(words, np.uint64)
+_SEQUENCE = "SeedSequence(seed, spawn_key=(stream, index))"
+_KEYS_MISTAKES: Mistakes = {
+    "one seed for all. All your environments have the same key, so they all play the same game; the"
+    " index belongs into spawn_key.": [
+        {_SEQUENCE: "SeedSequence(seed)"},
+        {"(stream, index)": "(stream,)"},
+    ],
+    "seed + index. You add the index to the seed: environment 1 of seed 7 then plays what"
+    " environment 0 of seed 8 plays. Put it into spawn_key.": [
+        {_SEQUENCE: "SeedSequence(seed + index)"},
+        {_SEQUENCE: "SeedSequence(seed + index, spawn_key=(stream,))"},
+    ],
+    "stream dropped. Your spawn_key is (index,) alone; without the stream, an environment's"
+    " randomness and its policy's would be the same numbers.": [{"(stream, index)": "(index,)"}],
+    "wrong way round. Your spawn_key is (index, stream); it is (stream, index).": [
+        {"(stream, index)": "(index, stream)"}
+    ],
+    "number in the key. Your keys depend on how many environments there are; add one, and all"
+    " others play another game.": [
+        {"(stream, index)": "(stream, number, index)"},
+        {"(stream, index)": "(stream, index, number)"},
+    ],
+    "32 bits. Your keys have 32 bits: generate_state(1, np.uint64) makes 64.": [
+        {"1, np.uint64": "1, np.uint32"}
+    ],
+}
 
 
-def _faulty_keys(**parts: Any) -> Function:
-    return lambda *arguments: _stream_keys(*arguments, **parts)
-
-
-def _keys(seed: int, stream: int, number: int) -> NDArray[np.uint64]:
-    """What the library does."""
-    from rlbook_envs.streams import stream_key
-
-    return np.array([stream_key(seed, stream, index) for index in range(number)], np.uint64)
-
-
-_KEYS_MISTAKES = (
-    Mistake(
-        "one seed for all",
-        "All your environments have the same key, so they all play the same game; the index"
-        " belongs into spawn_key.",
-        (
-            _faulty_keys(sequence=lambda seed, stream, index, number: SeedSequence(seed)),
-            _faulty_keys(
-                sequence=lambda seed, stream, index, number: SeedSequence(seed, spawn_key=(stream,))
-            ),
-        ),
-    ),
-    Mistake(
-        "seed + index",
-        "You add the index to the seed: environment 1 of seed 7 then plays what environment 0 of"
-        " seed 8 plays. Put it into spawn_key.",
-        (
-            _faulty_keys(sequence=lambda seed, stream, index, number: SeedSequence(seed + index)),
-            _faulty_keys(
-                sequence=lambda seed, stream, index, number: SeedSequence(
-                    seed + index, spawn_key=(stream,)
-                )
-            ),
-        ),
-    ),
-    Mistake(
-        "stream dropped",
-        "Your spawn_key is (index,) alone; without the stream, an environment's chance and its"
-        " policy's would be the same numbers.",
-        (
-            _faulty_keys(
-                sequence=lambda seed, stream, index, number: SeedSequence(seed, spawn_key=(index,))
-            ),
-        ),
-    ),
-    Mistake(
-        "wrong way round",
-        "Your spawn_key is (index, stream); it is (stream, index).",
-        (
-            _faulty_keys(
-                sequence=lambda seed, stream, index, number: SeedSequence(
-                    seed, spawn_key=(index, stream)
-                )
-            ),
-        ),
-    ),
-    Mistake(
-        "number in the key",
-        "Your keys depend on how many environments there are; add one, and all others play"
-        " another game.",
-        (
-            _faulty_keys(
-                sequence=lambda seed, stream, index, number: SeedSequence(
-                    seed, spawn_key=(stream, number, index)
-                )
-            ),
-            _faulty_keys(
-                sequence=lambda seed, stream, index, number: SeedSequence(
-                    seed, spawn_key=(stream, index, number)
-                )
-            ),
-        ),
-    ),
-    Mistake(
-        "32 bits",
-        "Your keys have 32 bits: generate_state(1, np.uint64) makes 64.",
-        (_faulty_keys(dtype=np.uint32),),
-    ),
-)
-
-
-def _keys_case(rng: Generator) -> tuple[Any, ...]:
+def _keys_case(rng: Generator) -> Case:
     return int(rng.integers(1000)), int(rng.integers(2)), int(rng.integers(2, 7))
 
 
-# What workers found put together, and how that goes wrong.
+def merge_moments(moments: Table) -> Table:
+    """Check moments of several workers put together (Chan, Golub and LeVeque, 1979).
 
-
-def _weighted(counts: Table, values: Table) -> float:
-    return float(counts @ values / counts.sum())
-
-
-def _merge_moments(
-    moments: Table,
-    *,
-    mean: Callable[[Table, Table], float] = _weighted,
-    between: Callable[[Table, Table], float] = lambda counts, away: float(counts @ away**2),
-    count: Callable[[Table], float] = lambda counts: float(counts.sum()),
-) -> Table:
-    """Equation (5.5), and the spread; any part of which may be put wrong."""
+    From float64 (W, 3) it makes (3,): each row holds how many numbers a worker has seen, their
+    mean, and the sum of their squared distances from it; the result holds the same of all numbers
+    together. A row whose count is 0 is all zeros.
+    """
     counts, means, squares = moments.T
-    merged = mean(counts, means)
-    return np.array([count(counts), merged, squares.sum() + between(counts, means - merged)])
+    mean = counts @ means / counts.sum()
+    between = counts @ (means - mean) ** 2
+    return np.array([counts.sum(), mean, squares.sum() + between])
 
 
-def _faulty_merge(**parts: Any) -> Function:
-    return lambda moments: _merge_moments(moments, **parts)
+_MERGE_MISTAKES: Mistakes = {
+    "mean of means. You take the plain mean of the workers' means; weigh each by how much it has"
+    " seen.": [
+        {"counts @ means / counts.sum()": "means.mean()"},
+        {"counts @ means / counts.sum()": "means[counts > 0].mean()"},
+    ],
+    "means added. You add up the means; weigh each by its count, and divide by the sum of the"
+    " counts.": [{"counts @ means / counts.sum()": "means.sum()"}],
+    "spread between workers dropped. You only add up the workers' squares; that their means differ"
+    " is spread as well: add n (mean − merged mean)² for each.": [{" + between": ""}],
+    "spread not weighted. You add (mean − merged mean)² once for each worker; it counts n times.": [
+        {"counts @ (means - mean) ** 2": "((means - mean) ** 2).sum()"},
+        {"counts @ (means - mean) ** 2": "((means - mean)[counts > 0] ** 2).sum()"},
+    ],
+    "spread not squared. You add n times the distance of each mean from the merged one; square the"
+    " distance.": [{"(means - mean) ** 2": "abs(means - mean)"}],
+    "counts averaged. You give back the mean of the counts; together the workers have seen their"
+    " sum.": [{"[counts.sum()": "[counts.mean()"}],
+}
 
 
-_MERGE_MISTAKES = (
-    Mistake(
-        "mean of means",
-        "You take the plain mean of the workers' means; weigh each by how much it has seen.",
-        (
-            _faulty_merge(mean=lambda counts, means: float(means.mean())),
-            _faulty_merge(mean=lambda counts, means: float(means[counts > 0].mean())),
-        ),
-    ),
-    Mistake(
-        "means added",
-        "You add up the means; weigh each by its count, and divide by the sum of the counts.",
-        (_faulty_merge(mean=lambda counts, means: float(means.sum())),),
-    ),
-    Mistake(
-        "spread between workers dropped",
-        "You only add up the workers' squares; that their means differ is spread as well: add"
-        " n (mean − merged mean)² for each.",
-        (_faulty_merge(between=lambda counts, away: 0.0),),
-    ),
-    Mistake(
-        "spread not weighted",
-        "You add (mean − merged mean)² once for each worker; it counts n times.",
-        (
-            _faulty_merge(between=lambda counts, away: float((away**2).sum())),
-            _faulty_merge(between=lambda counts, away: float((away[counts > 0] ** 2).sum())),
-        ),
-    ),
-    Mistake(
-        "spread not squared",
-        "You add n times the distance of each mean from the merged one; square the distance.",
-        (_faulty_merge(between=lambda counts, away: float(counts @ np.abs(away))),),
-    ),
-    Mistake(
-        "counts averaged",
-        "You give back the mean of the counts; together the workers have seen their sum.",
-        (_faulty_merge(count=lambda counts: float(counts.mean())),),
-    ),
-)
-
-
-def _merge_case(rng: Generator) -> tuple[Any, ...]:
+def _merge_case(rng: Generator) -> Case:
     rows = []
     for n in rng.integers(0, 9, size=int(rng.integers(2, 6))):
         seen = rng.normal(rng.normal(), 1.0, size=n)
@@ -337,91 +175,43 @@ def _merge_case(rng: Generator) -> tuple[Any, ...]:
     return (np.array(rows),)
 
 
-# A journal replayed, and how that goes wrong.
+def replay_journal(total: int, done: int, journal: Whole) -> int:
+    """Check the state of a worker that was built again from a snapshot and a journal.
 
-
-def _once_in_order(journal: Whole, done: int) -> Iterable[int]:
-    """The amounts of the calls after number `done`, each once, in the order of their numbers."""
-    amounts = dict(journal.tolist())
-    return (amounts[number] for number in sorted(amounts) if number > done)
-
-
-def _replay(
-    total: int,
-    done: int,
-    journal: Whole,
-    *,
-    calls: Callable[[Whole, int], Iterable[int]] = _once_in_order,
-    start: Callable[[int], int] = lambda total: total,
-) -> int:
-    """The total after the calls in the journal; which these are may be put wrong."""
-    total = start(total)
-    for amount in calls(journal, done):
-        total = 2 * total + amount
+    The snapshot holds a total, and all calls up to number `done` are in it. `journal` is int64
+    (J, 2), its rows (number, amount), in the order in which they were sent, which is not that of
+    their numbers; a call that was sent again stands there again. A call makes the total
+    2 * total + amount; each counts once, in the order of the numbers.
+    """
+    calls = sorted(dict(journal.tolist()).items())
+    for number, amount in calls:
+        if number > done:
+            total = 2 * total + amount
     return total
 
 
-def _faulty_replay(**parts: Any) -> Function:
-    return lambda *arguments: _replay(*arguments, **parts)
+_REPLAY_MISTAKES: Mistakes = {
+    "repeats counted. A call that was sent again counts twice with you; each number counts once.": [
+        {"sorted(dict(journal.tolist()).items())": "journal.tolist()"},
+        {"sorted(dict(journal.tolist()).items())": "sorted(journal.tolist())"},
+    ],
+    "order lost. You replay calls in the order of the rows; they were made in the order of their"
+    " numbers.": [{"sorted(": "list("}],
+    "snapshot counted again. You replay calls that the snapshot holds already; those up to number"
+    " done are in it.": [{"number > done": "True"}, {"number > done": "number >= done"}],
+    "off by one. You leave out call number done + 1, or the last one: the snapshot holds calls up"
+    " to done, and all later ones are replayed.": [
+        {"number > done": "number > done + 1"},
+        {"in calls": "in calls[:-1]"},
+    ],
+    "snapshot forgotten. You begin from 0; begin from the snapshot's total.": [
+        "replay_journal(0, done, journal)"
+    ],
+    "journal forgotten. You give back the snapshot; the calls since then are lost.": ["total"],
+}
 
 
-def _as_they_stand(journal: Whole, done: int) -> Iterable[int]:
-    return (amount for number, amount in journal.tolist() if number > done)
-
-
-def _in_order_of_sending(journal: Whole, done: int) -> Iterable[int]:
-    return dict(row for row in journal.tolist() if row[0] > done).values()
-
-
-_REPLAY_MISTAKES = (
-    Mistake(
-        "repeats counted",
-        "A call that was sent again counts twice with you; each number counts once.",
-        (
-            _faulty_replay(calls=_as_they_stand),
-            _faulty_replay(
-                calls=lambda journal, done: (
-                    amount for number, amount in sorted(journal.tolist()) if number > done
-                )
-            ),
-        ),
-    ),
-    Mistake(
-        "order lost",
-        "You replay calls in the order of the rows; they were made in the order of their numbers.",
-        (_faulty_replay(calls=_in_order_of_sending),),
-    ),
-    Mistake(
-        "snapshot counted again",
-        "You replay calls that the snapshot holds already; those up to number done are in it.",
-        (
-            _faulty_replay(calls=lambda journal, done: _once_in_order(journal, -1)),
-            _faulty_replay(calls=lambda journal, done: _once_in_order(journal, done - 1)),
-        ),
-    ),
-    Mistake(
-        "off by one",
-        "You leave out call number done + 1, or the last one: the snapshot holds calls up to done,"
-        " and all later ones are replayed.",
-        (
-            _faulty_replay(calls=lambda journal, done: _once_in_order(journal, done + 1)),
-            _faulty_replay(calls=lambda journal, done: [*_once_in_order(journal, done)][:-1]),
-        ),
-    ),
-    Mistake(
-        "snapshot forgotten",
-        "You begin from 0; begin from the snapshot's total.",
-        (_faulty_replay(start=lambda total: 0),),
-    ),
-    Mistake(
-        "journal forgotten",
-        "You give back the snapshot; the calls since then are lost.",
-        (_faulty_replay(calls=lambda journal, done: ()),),
-    ),
-)
-
-
-def _replay_case(rng: Generator) -> tuple[Any, ...]:
+def _replay_case(rng: Generator) -> Case:
     """A journal in which some calls stand twice, and later ones may stand before earlier ones."""
     number = int(rng.integers(3, 9))
     calls = np.stack([np.arange(number), rng.integers(1, 10, size=number)], axis=1)
@@ -430,188 +220,113 @@ def _replay_case(rng: Generator) -> tuple[Any, ...]:
     return int(rng.integers(1, 50)), int(rng.integers(0, number - 1)), journal
 
 
-# A worker of one's own, and how it goes wrong.
+class MyThrower:
+    """Check a worker of your own that throws darts at a square, to estimate π.
 
-RESTART_AFTER = 2  # calls; then the worker is frozen and thawed
-
-
-@dataclass(frozen=True)
-class WorkerExercise(Exercise):
-    """The solution is a worker class. A case is a seed, a number of workers, and some calls.
-
-    Attributes:
-        method: which is called, with a number, on all workers.
+    `throw(number)` draws `rng.random((number, 2))` and gives back how many points (x, y) of all
+    calls so far had x² + y² < 1. `rng` is the worker's own generator, made once, from
+    `SeedSequence(seed, spawn_key=(0, index))`. Between calls the worker is frozen and thawed.
     """
 
-    method: str = "throw"
+    def __init__(self, index: int, seed: int) -> None:
+        self.sequence: Any = SeedSequence(seed, spawn_key=(0, index))
+        self.rng = np.random.default_rng(self.sequence)
+        self.hits = 0
 
-    def run(self, function: Function, case: tuple[Any, ...]) -> Outcome:
-        """What each worker answered to each call (row); after some, they die and are restored."""
-        seed, workers, calls = case
-        answers: list[list[float]] = []
-        try:
-            members = [function(index, seed) for index in range(workers)]
-            for number, throws in enumerate(calls):
-                if number == RESTART_AFTER:
-                    members = [
-                        thaw(freeze(member), partial(function, index, seed))
-                        for index, member in enumerate(members)
-                    ]
-                answers.append([float(getattr(each, self.method)(throws)) for each in members])
-        except Exception as error:
-            return Outcome(np.array(answers), error=error)
-        return Outcome(np.array(answers))
+    def throw(self, number: int) -> int:
+        """Return the hits of all calls so far."""
+        points = self.rng.random((number, 2))
+        self.hits += int(((points**2).sum(axis=1) < 1).sum())
+        return self.hits
 
-    def difference(self, case: tuple[Any, ...], expected: Outcome, got: Outcome) -> str | None:
-        """The first answer that is wrong."""
-        seed, workers, calls = case
-        for number, (right, found) in enumerate(zip(expected.returned, got.returned, strict=False)):
-            if not np.array_equal(right, found):
-                before = ", ".join(f"{self.method}({throws})" for throws in calls[: number + 1])
-                return (
-                    f"after {before}, {workers} workers with seed {seed} should answer "
-                    f"{right.astype(int).tolist()}; yours answer {found.tolist()}"
-                )
-        if got.error is not None:
-            return f"your worker raised {type(got.error).__name__}: {got.error}"
-        return None
+    def get_state(self) -> dict[str, Any]:
+        """Return what a snapshot holds."""
+        return self.__dict__
 
-    def inspect(self, function: Function) -> str | None:
-        """Whether the same seed gives the same answers."""
-        case = next(self._cases())
-        first, second = (self.run(function, case) for _ in range(2))
-        if first.error is None and not np.array_equal(first.returned, second.returned):
-            return (
-                "chance from elsewhere. Two groups with the same seed differ: draw from"
-                " np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0, index))) alone"
-            )
-        return None
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take a snapshot up again."""
+        self.__dict__.update(state)
 
 
-def _spawned(index: int, seed: int) -> SeedSequence:
-    return SeedSequence(seed, spawn_key=(0, index))
+_THROWER_MISTAKES: Mistakes = {
+    "one stream for all. All your workers throw the same darts; give each a stream of its own, by"
+    " its index in spawn_key=(0, index).": [
+        {"SeedSequence(seed, spawn_key=(0, index))": "seed"},
+        {"(0, index)": "(0,)"},
+        {"(0, index)": "(0, 0)"},
+    ],
+    "seed + index. You add the index to the seed; put it into spawn_key=(0, index).": [
+        {"SeedSequence(seed, spawn_key=(0, index))": "seed + index"}
+    ],
+    "stream begun anew. Every call throws the same darts again; make the generator in __init__, and"
+    " keep it.": [{"self.rng.random(": "np.random.default_rng(self.sequence).random("}],
+    "hits forgotten. throw gives back the hits of this call; it should be those of all calls so"
+    " far.": [{"self.hits +=": "self.hits ="}],
+    "diamond. You count x + y < 1, which is a triangle; a quarter of the disc is x² + y² < 1.": [
+        {"(points**2).sum": "points.sum"}
+    ],
+    "stream left out of the state. After a restart your worker begins its stream again: what"
+    " get_state or the pickle holds must include the generator.": [
+        {"return self.__dict__": "return {'hits': self.hits}"}
+    ],
+}
 
 
-def _thrower(
-    sequence: Callable[[int, int], Any] = _spawned,
-    anew: bool = False,
-    adds: bool = True,
-    inside: Callable[[Table], NDArray[np.bool_]] = lambda points: (points**2).sum(axis=1) < 1,
-    remembers: bool = True,
-) -> Function:
-    """The class of `my_thrower`, any part of which may be put wrong."""
-
-    class Thrower:
-        def __init__(self, index: int, seed: int) -> None:
-            self.sequence = sequence(index, seed)
-            self.rng = np.random.default_rng(self.sequence)
-            self.hits = 0
-
-        def throw(self, number: int) -> int:
-            rng = np.random.default_rng(self.sequence) if anew else self.rng
-            found = int(inside(rng.random((number, 2))).sum())
-            self.hits = found + adds * self.hits
-            return self.hits
-
-        def get_state(self) -> dict[str, Any]:
-            return self.__dict__ if remembers else {"hits": self.hits}
-
-        def set_state(self, state: dict[str, Any]) -> None:
-            self.__dict__.update(state)
-
-    return Thrower
-
-
-_THROWER_MISTAKES = (
-    Mistake(
-        "one stream for all",
-        "All your workers throw the same darts; give each a stream of its own, by its index in"
-        " spawn_key=(0, index).",
-        (
-            _thrower(sequence=lambda index, seed: seed),
-            _thrower(sequence=lambda index, seed: SeedSequence(seed, spawn_key=(0,))),
-            _thrower(sequence=lambda index, seed: SeedSequence(seed, spawn_key=(0, 0))),
-        ),
-    ),
-    Mistake(
-        "seed + index",
-        "You add the index to the seed; put it into spawn_key=(0, index).",
-        (_thrower(sequence=lambda index, seed: seed + index),),
-    ),
-    Mistake(
-        "stream begun anew",
-        "Every call throws the same darts again; make the generator in __init__, and keep it.",
-        (_thrower(anew=True),),
-    ),
-    Mistake(
-        "hits forgotten",
-        "throw gives back the hits of this call; it should be those of all calls so far.",
-        (_thrower(adds=False),),
-    ),
-    Mistake(
-        "diamond",
-        "You count x + y < 1, which is a triangle; a quarter of the disc is x² + y² < 1.",
-        (_thrower(inside=lambda points: points.sum(axis=1) < 1),),
-    ),
-    Mistake(
-        "stream left out of the state",
-        "After a restart your worker begins its stream again: what get_state or the pickle holds"
-        " must include the generator.",
-        (_thrower(remembers=False),),
-    ),
-)
-
-
-def _thrower_case(rng: Generator) -> tuple[Any, ...]:
+def _thrower_case(rng: Generator) -> Case:
     calls = tuple(int(number) for number in rng.integers(20, 200, size=4))
     return int(rng.integers(1000)), int(rng.integers(2, 4)), calls
 
 
-EXERCISES: dict[str, Exercise] = {
-    exercise.name: exercise
-    for exercise in (
-        FunctionExercise(
-            "speed_up",
-            "(serial, work, rounds, overhead, workers) -> speed-up",
-            _speed_up,
-            _speed_up_case,
-            _SPEED_UP_MISTAKES,
-        ),
-        FunctionExercise(
-            "split_episodes",
-            "(number, workers) -> sizes",
-            _split,
-            _split_case,
-            _SPLIT_MISTAKES,
-        ),
-        FunctionExercise(
-            "stream_keys",
-            "(seed, stream, number) -> keys",
-            _keys,
-            _keys_case,
-            _KEYS_MISTAKES,
-        ),
-        FunctionExercise(
-            "merge_moments",
-            "(moments) -> merged",
-            _merge_moments,
-            _merge_case,
-            _MERGE_MISTAKES,
-        ),
-        FunctionExercise(
-            "replay_journal",
-            "(total, done, journal) -> total",
-            _replay,
-            _replay_case,
-            _REPLAY_MISTAKES,
-        ),
-        WorkerExercise(
-            "my_thrower",
-            "(index, seed) -> worker",
-            _thrower(),
-            _thrower_case,
-            _THROWER_MISTAKES,
-            num_cases=20,
-        ),
-    )
-}
+@dataclass(frozen=True)
+class WorkerExercise(PlayedExercise):
+    """The solution is a worker class. A case is a seed, a number of workers, and some calls.
+
+    Attributes:
+        method: which is called, with a number, on all workers.
+        restart_after: so many calls; then the worker is frozen and thawed.
+    """
+
+    method: str = "throw"
+    restart_after: int = 2
+
+    def play(self, function: Function, case: Case) -> Iterator[tuple[float, ...]]:
+        """What the workers answer to each call (row); after some, they die and are restored."""
+        seed, workers, calls = case
+        members = [function(index, seed) for index in range(workers)]
+        for number, throws in enumerate(calls):
+            if number == self.restart_after:
+                members = [
+                    wire.thaw(wire.freeze(member), partial(function, index, seed))
+                    for index, member in enumerate(members)
+                ]
+            yield tuple(float(getattr(member, self.method)(throws)) for member in members)
+
+    def wrong_row(self, case: Case, rows: Table, number: int, got: Table) -> str:
+        """The calls so far, and both answers."""
+        seed, workers, calls = case
+        before = ", ".join(f"{self.method}({throws})" for throws in calls[: number + 1])
+        return (
+            f"after {before}, {workers} workers with seed {seed} should answer"
+            f" {rows[number].astype(int).tolist()}; yours answer {got.tolist()}"
+        )
+
+    def broken(self, case: Case, rows: Table, number: int, raised: str) -> str:
+        """The error."""
+        return f"your worker raised {raised}"
+
+
+EXERCISES = by_name(
+    FunctionExercise(speed_up, _speed_up_case, _SPEED_UP_MISTAKES, "speed-up"),
+    FunctionExercise(split_episodes, _split_case, _SPLIT_MISTAKES, "sizes"),
+    FunctionExercise(stream_keys, _keys_case, _KEYS_MISTAKES, "keys"),
+    FunctionExercise(merge_moments, _merge_case, _MERGE_MISTAKES, "merged"),
+    FunctionExercise(replay_journal, _replay_case, _REPLAY_MISTAKES, "total"),
+    WorkerExercise(
+        MyThrower,
+        _thrower_case,
+        _THROWER_MISTAKES,
+        "worker",
+        unseeded="randomness from elsewhere. Two groups with the same seed differ: draw from"
+        " np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0, index))) alone",
+    ),
+)

@@ -1,26 +1,22 @@
-"""The exercises of chapter 04: right solutions, random cases, and how people go wrong."""
+"""The exercises of chapter 04: right solutions, random cases, and the mistakes people make."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import gymnasium
 import numpy as np
+from gymnasium.spaces import Discrete
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from rlbook.check.exercise import (
-    Exercise,
-    Function,
-    FunctionExercise,
-    Mistake,
-    Outcome,
-    Table,
-)
+from rlbook.check.exercise import Case, Function, FunctionExercise, Mistakes, Table, Whole, by_name
+from rlbook.check.playing import PlayedExercise, wrong_environment
 
 Board = NDArray[np.int16]  # of ages: 0 free, -1 the apple, k for a cell that is free in k steps
-Numbers = NDArray[np.int64]
+Cell = tuple[int, int]  # row and column
 
 APPLE, TAIL = -1, 1
 WALL = np.iinfo(np.int16).max
@@ -28,79 +24,46 @@ WALL = np.iinfo(np.int16).max
 MOVES = ((0, -1), (1, 0), (0, 1), (-1, 0))
 
 
-# The apple's direction, and how it goes wrong.
+def apple_direction(head: Cell, apple: Cell) -> int:
+    """Check the direction in which Snake's apple lies.
 
-
-def _offset(head: tuple[int, int], apple: tuple[int, int]) -> tuple[int, int]:
-    """How far the apple lies down and to the right."""
-    return apple[0] - head[0], apple[1] - head[1]
-
-
-def _nine(down: Any, right: Any) -> int:
-    """The number of a direction from two signs."""
+    From two cells (row, column), rows counted from the top, it makes the number
+    3 * (0 above, 1 level, 2 below) + (0 to the left, 1 in line, 2 to the right).
+    """
+    down, right = apple[0] - head[0], apple[1] - head[1]
     return int(3 * (np.sign(down) + 1) + np.sign(right) + 1)
 
 
-def _apple_direction(head: tuple[int, int], apple: tuple[int, int]) -> int:
-    return _nine(*_offset(head, apple))
+_DIRECTION_MISTAKES: Mistakes = {
+    "sign. You say where the head lies as seen from the apple; it is the other way round.": [
+        "apple_direction(apple, head)"
+    ],
+    "above and below exchanged. Rows are counted from the top: an apple in a smaller row lies above"
+    " the head.": [{"np.sign(down)": "np.sign(-down)"}],
+    "left and right exchanged. Columns are counted from the left: an apple in a smaller column lies"
+    " to the left.": [{"np.sign(right)": "np.sign(-right)"}],
+    "rows and columns exchanged. Three times counts (above, level, below), which is the rows'"
+    " affair; (to the left, in line, to the right) is added to it.": [
+        {"down, right =": "right, down ="}
+    ],
+    "off by one. A sign is -1, 0 or 1; add 1 to each of the two, so that the number is 0 to 8.": [
+        {"(np.sign(down) + 1)": "np.sign(down)", "np.sign(right) + 1": "np.sign(right)"},
+        {"np.sign(right) + 1": "np.sign(right)"},
+        {"(np.sign(down) + 1)": "np.sign(down)"},
+        "apple_direction(head, apple) + 1",
+    ],
+    "distance instead of direction. You count how many cells away the apple is; only the sign of"
+    " that matters here.": [{"np.sign(down)": "down", "np.sign(right)": "right"}],
+    "level and in line forgotten. There are three answers for the rows and three for the columns:"
+    " the same row, and the same column, count too.": [
+        {"(np.sign(down) + 1)": "2 * (down > 0)", "np.sign(right) + 1": "2 * (right > 0)"},
+        {"(np.sign(down) + 1)": "2 * (down >= 0)", "np.sign(right) + 1": "2 * (right >= 0)"},
+        {"3 * (np.sign(down) + 1)": "2 * (down > 0)", "np.sign(right) + 1": "(right > 0)"},
+    ],
+}
 
 
-def _faulty_direction(number: Callable[[int, int], Any]) -> Function:
-    """A function of how far down and how far right the apple lies."""
-    return lambda head, apple: int(number(*_offset(head, apple)))
-
-
-_DIRECTION_MISTAKES = (
-    Mistake(
-        "sign",
-        "You say where the head lies as seen from the apple; it is the other way about.",
-        (_faulty_direction(lambda down, right: _nine(-down, -right)),),
-    ),
-    Mistake(
-        "above and below exchanged",
-        "Rows are counted from the top: an apple in a smaller row lies above the head.",
-        (_faulty_direction(lambda down, right: _nine(-down, right)),),
-    ),
-    Mistake(
-        "left and right exchanged",
-        "Columns are counted from the left: an apple in a smaller column lies to the left.",
-        (_faulty_direction(lambda down, right: _nine(down, -right)),),
-    ),
-    Mistake(
-        "rows and columns exchanged",
-        "Three times counts (above, level, below), which is the rows' affair; (to the left, in"
-        " line, to the right) is added to it.",
-        (_faulty_direction(lambda down, right: _nine(right, down)),),
-    ),
-    Mistake(
-        "off by one",
-        "A sign is -1, 0 or 1; add 1 to each of the two, so that the number is 0 to 8.",
-        (
-            _faulty_direction(lambda down, right: 3 * np.sign(down) + np.sign(right)),
-            _faulty_direction(lambda down, right: 3 * (np.sign(down) + 1) + np.sign(right)),
-            _faulty_direction(lambda down, right: 3 * np.sign(down) + np.sign(right) + 1),
-            _faulty_direction(lambda down, right: _nine(down, right) + 1),
-        ),
-    ),
-    Mistake(
-        "distance instead of direction",
-        "You count how many cells away the apple is; only the sign of that matters here.",
-        (_faulty_direction(lambda down, right: 3 * (down + 1) + right + 1),),
-    ),
-    Mistake(
-        "level and in line forgotten",
-        "There are three answers for the rows and three for the columns: the same row, and the same"
-        " column, count too.",
-        (
-            _faulty_direction(lambda down, right: 6 * (down > 0) + 2 * (right > 0)),
-            _faulty_direction(lambda down, right: 6 * (down >= 0) + 2 * (right >= 0)),
-            _faulty_direction(lambda down, right: 2 * (down > 0) + (right > 0)),
-        ),
-    ),
-)
-
-
-def _direction_case(rng: Generator) -> tuple[Any, ...]:
+def _direction_case(rng: Generator) -> Case:
     head = apple = (0, 0)
     while head == apple:
         cells = rng.integers(10, size=(2, 2))
@@ -111,122 +74,62 @@ def _direction_case(rng: Generator) -> tuple[Any, ...]:
     return head, apple
 
 
-# What is next to the head, and how it goes wrong.
+def blocked_directions(ages: Board) -> Whole:
+    """Check which directions are blocked for Snake's head.
+
+    From a board of ages, int16 (n, n), it makes int64 (4,): 1 where a wall or a cell of age 2 or
+    more lies to the left, down, right and up of the head, which has the highest age; else 0.
+    """
+    framed = np.full(np.add(ages.shape, 2), WALL)
+    framed[1:-1, 1:-1] = ages
+    row, column = np.unravel_index(ages.argmax(), ages.shape)
+    around = np.array([framed[1 + row + down, 1 + column + right] for down, right in MOVES])
+    return (around > TAIL).astype(np.int64)
 
 
-def _around(
-    ages: Board, cell: tuple[int, int], moves: Any = MOVES, wall: int = WALL, turn: bool = False
-) -> Numbers:
-    """What lies in each direction from a cell: an age, or `wall` beyond the edge."""
-    size, found = len(ages), []
-    for down, right in moves:
-        row, column = cell[0] + down, cell[1] + right
-        inside = turn or (0 <= row < size and 0 <= column < size)
-        found.append(int(ages[row % size, column % size]) if inside else wall)
-    return np.array(found, np.int64)
-
-
-def _cell_of(ages: Board, index: Any) -> tuple[int, int]:
-    row, column = divmod(int(index), len(ages))
-    return row, column
-
-
-def _head(ages: Board) -> tuple[int, int]:
-    return _cell_of(ages, ages.argmax())
-
-
-def _is_blocked(found: Numbers) -> NDArray[np.bool_]:
-    return found > TAIL
-
-
-def _faulty_blocked(
-    blocked: Callable[[Numbers], Any] = _is_blocked,
-    centre: Callable[[Board], tuple[int, int]] = _head,
-    **looking: Any,
-) -> Function:
-    """The four directions, any part of which may be put wrong."""
-    return lambda ages: blocked(_around(ages, centre(ages), **looking)).astype(np.int64)
-
-
-_blocked_directions = _faulty_blocked()
-_OTHER_ORDERS = tuple(
-    tuple(MOVES[direction] for direction in order)
-    for order in ((0, 3, 2, 1), (3, 1, 0, 2), (0, 2, 3, 1), (0, 2, 1, 3), (3, 2, 0, 1))
-)
-_TURNED = tuple((right, down) for down, right in MOVES)
-
-# Mistakes of looking around, which are the wrapper's too.
-_LOOKING_WRONG: tuple[tuple[str, str, tuple[dict[str, Any], ...]], ...] = (
-    (
-        "free instead of blocked",
-        "You say 1 where the snake can go; 1 is for a direction that is blocked.",
-        ({"blocked": lambda found: ~_is_blocked(found)},),
-    ),
-    (
-        "tail counted as blocked",
-        "The end of the tail, of age 1, makes way in this very step: it does not block.",
-        ({"blocked": lambda found: found >= TAIL},),
-    ),
-    (
-        "apple counted as blocked",
-        "The apple is -1 on the board, and in nobody's way.",
-        (
-            {"blocked": lambda found: _is_blocked(found) | (found == APPLE)},
-            {"blocked": lambda found: found != 0},
-        ),
-    ),
-    (
-        "walls forgotten",
-        "Beyond the edge of the board is a wall, and it blocks.",
-        ({"wall": 0},),
-    ),
-    (
-        "round the edge",
-        "You look round the edge, at the other side of the board (in NumPy, index -1 is the last):"
-        " beyond the edge is a wall.",
-        (
-            {"turn": True},
-            {"turn": True, "blocked": lambda found: found >= TAIL},
-        ),
-    ),
-    (
-        "body forgotten",
-        "You look for walls alone; the snake's own body blocks too, where its age is 2 or more.",
-        ({"blocked": lambda found: found == WALL},),
-    ),
-    (
-        "rows and columns exchanged",
-        "Left and right change the column, down and up the row: ages[row, column]. Left comes"
-        " first, up last.",
-        ({"moves": _TURNED},),
-    ),
-    (
-        "order of the directions",
-        "The directions come in the order of the actions: left, down, right, up.",
-        tuple({"moves": order} for order in _OTHER_ORDERS),
-    ),
-)
-_BLOCKED_MISTAKES = (
-    *(
-        Mistake(name, hint, tuple(_faulty_blocked(**fault) for fault in faults))
-        for name, hint, faults in _LOOKING_WRONG
-    ),
-    Mistake(
-        "around the wrong cell",
-        "Look around the head, whose age is the highest; not around the apple or the tail.",
-        (
-            _faulty_blocked(centre=lambda ages: _cell_of(ages, ages.argmin())),
-            _faulty_blocked(centre=lambda ages: _cell_of(ages, (ages == TAIL).argmax())),
-        ),
-    ),
-)
+# What surrounds the board: walls, or, wrongly, its other side.
+_FRAME, _WRAPPED = "framed[1:-1, 1:-1] = ages", "framed = np.pad(ages, 1, mode='wrap')"
+# Mistakes of looking around, which those who write the wrapper make too.
+_LOOKING_WRONG: Mistakes = {
+    "free instead of blocked. You say 1 where the snake can go; 1 is for a direction that is"
+    " blocked.": [{"around > TAIL": "around <= TAIL"}],
+    "tail counted as blocked. The end of the tail, of age 1, makes way in this very step: it does"
+    " not block.": [{"around > TAIL": "around >= TAIL"}],
+    "apple counted as blocked. The apple is -1 on the board, and in nobody's way.": [
+        {"around > TAIL": "(around > TAIL) | (around == APPLE)"},
+        {"around > TAIL": "around != 0"},
+    ],
+    "walls forgotten. Beyond the edge of the board is a wall, and it blocks.": [{"WALL)": "0)"}],
+    "round the edge. You look round the edge, at the other side of the board (in NumPy, index -1 is"
+    " the last): beyond the edge is a wall.": [
+        {_FRAME: _WRAPPED},
+        {_FRAME: _WRAPPED, "around > TAIL": "around >= TAIL"},
+    ],
+    "body forgotten. You look for walls alone; the snake's own body blocks too, where its age is 2"
+    " or more.": [{"around > TAIL": "around == WALL"}],
+    "rows and columns exchanged. Left and right change the column, down and up the row:"
+    " ages[row, column]. Left comes first, up last.": [{"for down, right": "for right, down"}],
+    "order of the directions. The directions come in the order of the actions: left, down, right,"
+    " up.": [
+        {"in MOVES": f"in [MOVES[i] for i in {order}]"}
+        for order in ((0, 3, 2, 1), (3, 1, 0, 2), (0, 2, 3, 1), (0, 2, 1, 3), (3, 2, 0, 1))
+    ],
+}
+_BLOCKED_MISTAKES: Mistakes = {
+    **_LOOKING_WRONG,
+    "around the wrong cell. Look around the head, whose age is the highest; not around the apple or"
+    " the tail.": [
+        {"ages.argmax()": "ages.argmin()"},
+        {"ages.argmax()": "(ages == TAIL).argmax()"},
+    ],
+}
 
 
 def _board(rng: Generator) -> Board:
     """A snake that went wherever there was room, and an apple."""
     size = int(rng.integers(4, 8))
     ages = np.zeros((size, size), np.int16)
-    path = [_cell_of(ages, rng.integers(size * size))]
+    path = [divmod(int(rng.integers(size * size)), size)]
     for _ in range(int(rng.integers(3, size * size))):
         row, column = path[-1]
         near = [(row + down, column + right) for down, right in MOVES]
@@ -241,316 +144,210 @@ def _board(rng: Generator) -> Board:
     return ages
 
 
-def _board_case(rng: Generator) -> tuple[Any, ...]:
+def _board_case(rng: Generator) -> Case:
     return (_board(rng),)
 
 
-# How many cells can be reached, and how it goes wrong.
+def reachable_cells(ages: Board, row: int, column: int) -> int:
+    """Check a flood fill.
 
-
-def _reached(
-    ages: Board,
-    row: int,
-    column: int,
-    *,
-    free: Callable[[int], bool] = lambda age: age <= TAIL,
-    moves: Any = MOVES,
-    turn: bool = False,
-    far: bool = True,
-) -> int:
-    """A flood fill, any part of which may be put wrong."""
-    size = len(ages)
+    It counts the cells that can be reached from this one, itself included, by steps to the left,
+    down, right and up through cells of age 1 or less.
+    """
+    framed = np.full(np.add(ages.shape, 2), WALL)
+    framed[1:-1, 1:-1] = ages
     seen, waiting = {(row, column)}, [(row, column)]
     while waiting:
-        cell = waiting.pop()
-        for (down, right), age in zip(moves, _around(ages, cell, moves, turn=turn), strict=True):
-            there = (cell[0] + down) % size, (cell[1] + right) % size
-            if free(int(age)) and there not in seen:
-                seen.add(there)
-                if far:
-                    waiting.append(there)
+        row, column = waiting.pop()
+        for down, right in MOVES:
+            cell = (row + down, column + right)
+            age = framed[1 + row + down, 1 + column + right]
+            if age <= TAIL and cell not in seen:
+                seen.add(cell)
+                waiting.append(cell)
     return len(seen)
 
 
-def _faulty_room(more: int = 0, **faults: Any) -> Function:
-    return lambda ages, row, column: _reached(ages, row, column, **faults) + more
+_ROOM_MISTAKES: Mistakes = {
+    "off by one. The cell that you start from is one of those that can be reached: count it,"
+    " once.": [{"len(seen)": "len(seen) - 1"}, {"len(seen)": "len(seen) + 1"}],
+    "diagonals. A snake does not move diagonally: a cell has four neighbours.": [
+        {"in MOVES": "in (*MOVES, (-1, -1), (-1, 1), (1, -1), (1, 1))"}
+    ],
+    "round the edge. You go round the edge, to the other side of the board (in NumPy, index -1 is"
+    " the last): beyond the edge is a wall.": [
+        {
+            _FRAME: f"{_WRAPPED}; size = len(ages)",
+            "(row + down, column + right)": "((row + down) % size, (column + right) % size)",
+        }
+    ],
+    "tail counted as blocked. The end of the tail, of age 1, makes way: it can be reached, and gone"
+    " through.": [{"age <= TAIL": "age < TAIL"}],
+    "apple counted as blocked. The apple is -1 on the board, and in nobody's way.": [
+        {"age <= TAIL": "0 <= age <= TAIL"},
+        {"age <= TAIL": "age == 0"},
+    ],
+    "neighbours only. You stop after the cells next to the start; go on from each of them.": [
+        {"waiting.append(cell)": "pass"},
+        {"waiting.append(cell)": "pass", "len(seen)": "len(seen) - 1"},
+    ],
+    "cells out of reach counted. You count cells that the body cuts off; go from neighbour to"
+    " neighbour.": ["int((ages <= TAIL).sum())", "int((ages < TAIL).sum())"],
+    "body walked through. You walk through the body: a cell of age 2 or more is blocked.": [
+        {"age <= TAIL": "age < WALL"},
+        "ages.size",
+    ],
+}
 
 
-_reachable_cells = _faulty_room()
-_DIAGONALS = ((-1, -1), (-1, 1), (1, -1), (1, 1))
-
-_ROOM_MISTAKES = (
-    Mistake(
-        "off by one",
-        "The cell that you start from is one of those that can be reached: count it, once.",
-        (_faulty_room(more=-1), _faulty_room(more=1)),
-    ),
-    Mistake(
-        "diagonals",
-        "A snake does not move diagonally: a cell has four neighbours.",
-        (_faulty_room(moves=(*MOVES, *_DIAGONALS)),),
-    ),
-    Mistake(
-        "round the edge",
-        "You go round the edge, to the other side of the board (in NumPy, index -1 is the last):"
-        " beyond the edge is a wall.",
-        (_faulty_room(turn=True),),
-    ),
-    Mistake(
-        "tail counted as blocked",
-        "The end of the tail, of age 1, makes way: it can be reached, and gone through.",
-        (_faulty_room(free=lambda age: age < TAIL),),
-    ),
-    Mistake(
-        "apple counted as blocked",
-        "The apple is -1 on the board, and in nobody's way.",
-        (
-            _faulty_room(free=lambda age: 0 <= age <= TAIL),
-            _faulty_room(free=lambda age: age == 0),
-        ),
-    ),
-    Mistake(
-        "neighbours only",
-        "You stop after the cells next to the start; go on from each of them.",
-        (_faulty_room(far=False), _faulty_room(far=False, more=-1)),
-    ),
-    Mistake(
-        "cells out of reach counted",
-        "You count cells that the body cuts off; go from neighbour to neighbour.",
-        (
-            lambda ages, row, column: int((ages <= TAIL).sum()),
-            lambda ages, row, column: int((ages < TAIL).sum()),
-        ),
-    ),
-    Mistake(
-        "body walked through",
-        "You walk through the body: a cell of age 2 or more is blocked.",
-        (
-            _faulty_room(free=lambda age: age < WALL),
-            lambda ages, row, column: ages.size,
-        ),
-    ),
-)
-
-
-def _room_case(rng: Generator) -> tuple[Any, ...]:
+def _room_case(rng: Generator) -> Case:
     ages = _board(rng)
     row, column = rng.choice(np.argwhere(ages <= TAIL)).tolist()
     return ages, row, column
 
 
-# Digits to a number and back, and how it goes wrong.
+def encode_digits(digits: Whole, bases: Whole) -> int:
+    """Check a number made of digits, each in a base of its own.
+
+    Both are int64 (k,). The first digit counts ones, and every other one the product of the bases
+    before its own.
+    """
+    weights = np.cumprod(np.append(1, bases[:-1]))
+    return int(digits @ weights)
 
 
-def _weights(bases: Numbers) -> Numbers:
-    """What each digit counts: the product of the bases before it."""
-    return np.concatenate([[1], np.cumprod(bases[:-1])]).astype(np.int64)
+def decode_digits(number: int, bases: Whole) -> Whole:
+    """Check the digits of a number: `encode_digits` backwards.
+
+    From an int and int64 (k,) it makes int64 (k,).
+    """
+    weights = np.cumprod(np.append(1, bases[:-1]))
+    return number // weights % bases
 
 
-def _encode_digits(digits: Numbers, bases: Numbers) -> int:
-    return int(digits @ _weights(bases))
-
-
-def _decode_digits(number: int, bases: Numbers) -> Numbers:
-    return number // _weights(bases) % bases
-
-
-def _one_base(bases: Numbers) -> Numbers:
-    return bases[0] ** np.arange(len(bases))
-
-
-def _own_base(bases: Numbers) -> Numbers:
-    return bases ** np.arange(len(bases))
-
-
-_ONE_BASE_HINT = (
-    "You use powers of one base; a digit counts the product of all the bases before its own."
+_ONE_BASE = (
+    "one base for all. You use powers of one base; a digit counts the product of all the bases"
+    " before its own."
 )
-_REVERSED_HINT = "The first digit counts ones: it is the one that changes fastest, not the last."
-
-_ENCODE_MISTAKES = (
-    Mistake(
-        "digits reversed",
-        _REVERSED_HINT,
-        (
-            lambda digits, bases: _encode_digits(digits[::-1], bases[::-1]),
-            lambda digits, bases: _encode_digits(digits[::-1], bases),
-        ),
-    ),
-    Mistake(
-        "off by one",
-        "You multiply by a digit's own base as well; it counts the product of those before it.",
-        (lambda digits, bases: int(digits @ np.cumprod(bases)),),
-    ),
-    Mistake(
-        "one base for all",
-        _ONE_BASE_HINT,
-        (
-            lambda digits, bases: int(digits @ _one_base(bases)),
-            lambda digits, bases: int(digits @ _own_base(bases)),
-            lambda digits, bases: int(digits @ 3 ** np.arange(len(bases))),
-            lambda digits, bases: int(digits @ 10 ** np.arange(len(bases))),
-        ),
-    ),
-    Mistake(
-        "weights dropped",
-        "You add the digits as they are, and different digits get the same number.",
-        (lambda digits, bases: int(digits.sum()),),
-    ),
-    Mistake(
-        "bases instead of their products",
-        "You multiply each digit by one base; it counts the product of all the bases before it.",
-        (
-            lambda digits, bases: int(digits @ bases),
-            lambda digits, bases: int(digits @ np.concatenate([[1], bases[:-1]])),
-        ),
-    ),
-    Mistake(
-        "digit dropped",
-        "You leave out the first or the last digit.",
-        (
-            lambda digits, bases: _encode_digits(digits[:-1], bases[:-1]),
-            lambda digits, bases: int(digits[1:] @ _weights(bases)[1:]),
-        ),
-    ),
+_REVERSED = (
+    "digits reversed. The first digit counts ones: it is the one that changes fastest, not the"
+    " last."
 )
-_DECODE_MISTAKES = (
-    Mistake(
-        "digits reversed",
-        _REVERSED_HINT,
-        (
-            lambda number, bases: _decode_digits(number, bases[::-1])[::-1].copy(),
-            lambda number, bases: _decode_digits(number, bases)[::-1].copy(),
-        ),
-    ),
-    Mistake(
-        "off by one",
-        "You divide once too often: the first digit is what remains of the number itself.",
-        (lambda number, bases: number // np.cumprod(bases) % bases,),
-    ),
-    Mistake(
-        "one base for all",
-        _ONE_BASE_HINT,
-        (
-            lambda number, bases: number // _one_base(bases) % bases[0],
-            lambda number, bases: number // _own_base(bases) % bases,
-            lambda number, bases: number // _one_base(bases) % bases,
-        ),
-    ),
-    Mistake(
-        "remainder forgotten",
-        "You divide, and forget to take the remainder: a digit is smaller than its base.",
-        (lambda number, bases: number // _weights(bases),),
-    ),
-    Mistake(
-        "division forgotten",
-        "You take the remainder of the whole number each time; first divide by what has been read.",
-        (lambda number, bases: number % bases,),
-    ),
-    Mistake(
-        "remainder and quotient exchanged",
-        "The digit is the remainder, and the quotient is what you go on with.",
-        (lambda number, bases: number % (_weights(bases) * bases) // bases,),
-    ),
-)
+_ENCODE_MISTAKES: Mistakes = {
+    _REVERSED: [
+        "encode_digits(digits[::-1], bases[::-1])",
+        "encode_digits(digits[::-1], bases)",
+    ],
+    "off by one. You multiply by a digit's own base as well; it counts the product of those before"
+    " it.": ["int(digits @ np.cumprod(bases))"],
+    _ONE_BASE: [
+        {"@ weights": f"@ {base} ** np.arange(len(bases))"}
+        for base in ("bases[0]", "bases", "3", "10")
+    ],
+    "weights dropped. You add the digits as they are, and different digits get the same number.": [
+        "int(digits.sum())"
+    ],
+    "bases instead of their products. You multiply each digit by one base; it counts the product of"
+    " all the bases before it.": [
+        "int(digits @ bases)",
+        "int(digits @ np.append(1, bases[:-1]))",
+    ],
+    "digit dropped. You leave out the first or the last digit.": [
+        "encode_digits(digits[:-1], bases[:-1])",
+        {"digits @ weights": "digits[1:] @ weights[1:]"},
+    ],
+}
+_DECODE_MISTAKES: Mistakes = {
+    _REVERSED: [
+        "decode_digits(number, bases[::-1])[::-1]",
+        "decode_digits(number, bases)[::-1]",
+    ],
+    "off by one. You divide once too often: the first digit is what remains of the number"
+    " itself.": [{"// weights": "// np.cumprod(bases)"}],
+    _ONE_BASE: [
+        {"// weights % bases": "// bases[0] ** np.arange(len(bases)) % bases[0]"},
+        {"// weights": "// bases ** np.arange(len(bases))"},
+        {"// weights": "// bases[0] ** np.arange(len(bases))"},
+    ],
+    "remainder forgotten. You divide, and forget to take the remainder: a digit is smaller than its"
+    " base.": [{" % bases": ""}],
+    "division forgotten. You take the remainder of the whole number each time; first divide by what"
+    " has been read.": [{" // weights": ""}],
+    "remainder and quotient exchanged. The digit is the remainder, and the quotient is what you go"
+    " on with.": [{"// weights % bases": "% (weights * bases) // bases"}],
+}
 
 
-def _encode_case(rng: Generator) -> tuple[Any, ...]:
+def _encode_case(rng: Generator) -> Case:
     bases = rng.integers(2, 10, size=int(rng.integers(2, 7)))
     return rng.integers(bases), bases
 
 
-def _decode_case(rng: Generator) -> tuple[Any, ...]:
+def _decode_case(rng: Generator) -> Case:
     digits, bases = _encode_case(rng)
-    return _encode_digits(digits, bases), bases
+    return encode_digits(digits, bases), bases
 
 
-# Shaped rewards, and how they go wrong.
+def shaped_rewards(rewards: Table, potentials: Table, gamma: float, terminated: bool) -> Table:
+    """Check rewards with potential-based shaping (Ng, Harada and Russell, 1999, theorem 1).
+
+    From float64 (T,) and (T + 1,) it makes float64 (T,): to each reward is added gamma times the
+    potential after the step, less the one before it. After a step that terminated, the potential
+    counts as 0.
+    """
+    after = potentials[1:].copy()
+    if terminated:
+        after[-1] = 0.0
+    return rewards + gamma * after - potentials[:-1]
 
 
-def _shaped_rewards(rewards: Table, potentials: Table, gamma: float, terminated: bool) -> Table:
-    return rewards + gamma * _nothing_at_the_end(potentials, terminated)[1:] - potentials[:-1]
-
-
-def _nothing_at_the_end(potentials: Table, terminated: bool) -> Table:
-    """Where the episode terminated, the potential of where it led is 0."""
-    return np.append(potentials[:-1], 0.0 if terminated else potentials[-1])
-
-
-def _without_last_reward(rewards: Table, terminated: bool) -> Table:
+def _without_last(rewards: Table, terminated: bool) -> Table:
     return np.append(rewards[:-1], 0.0 if terminated else rewards[-1])
 
 
-_SHAPING_MISTAKES = (
-    Mistake(
-        "discount dropped",
-        "You leave gamma out: it multiplies the potential of where the step led.",
-        (lambda r, p, gamma, end: _shaped_rewards(r, p, 1.0, end),),
-    ),
-    Mistake(
-        "potential of a terminal state",
-        "You count the potential of where a terminated episode led; nothing follows there, so it is"
-        " 0.",
-        (lambda r, p, gamma, end: _shaped_rewards(r, p, gamma, False),),
-    ),
-    Mistake(
-        "truncated taken for terminated",
-        "You set the last potential to 0 although the episode was only truncated; the world would"
-        " have gone on.",
-        (lambda r, p, gamma, end: _shaped_rewards(r, p, gamma, True),),
-    ),
-    Mistake(
-        "every step taken for the last",
-        "You set the next potential to 0 in every step of a terminated episode; only its last step"
-        " led to the end.",
-        (lambda r, p, gamma, end: r + gamma * (1 - end) * p[1:] - p[:-1],),
-    ),
-    Mistake(
-        "sign",
-        "F is gamma times the next potential minus the present one. Yours has a minus too many.",
-        (
-            lambda r, p, gamma, end: 2 * r - _shaped_rewards(r, p, gamma, end),
-            lambda r, p, gamma, end: r + _nothing_at_the_end(p, end)[1:] - gamma * p[:-1],
-            lambda r, p, gamma, end: r + p[:-1] + gamma * _nothing_at_the_end(p, end)[1:],
-        ),
-    ),
-    Mistake(
-        "off by one",
-        "Step t led from potentials[t] to potentials[t + 1]; yours uses those of another step.",
-        (
-            lambda r, p, gamma, end: r + gamma * p[:-1] - _nothing_at_the_end(p, end)[1:],
-            lambda r, p, gamma, end: r + gamma * p[:-1] - np.append(p[0], p[:-2]),
-            lambda r, p, gamma, end: r + gamma * p[:-1] - np.append(0.0, p[:-2]),
-        ),
-    ),
-    Mistake(
-        "potential paid out",
-        "You pay the potential itself, for as long as the snake stays; pay only for its change.",
-        (
-            lambda r, p, gamma, end: r + p[1:],
-            lambda r, p, gamma, end: r + _nothing_at_the_end(p, end)[1:],
-            lambda r, p, gamma, end: r + gamma * p[1:],
-            lambda r, p, gamma, end: r + gamma * _nothing_at_the_end(p, end)[1:],
-            lambda r, p, gamma, end: r + p[:-1],
-        ),
-    ),
-    Mistake(
-        "reward dropped",
-        "You return F alone; it is added to the reward.",
-        (lambda r, p, gamma, end: _shaped_rewards(0 * r, p, gamma, end),),
-    ),
-    Mistake(
-        "last reward dropped",
-        "You make the whole reward of a terminated step 0; only the potential after it is.",
-        (
-            lambda r, p, gamma, end: _shaped_rewards(_without_last_reward(r, end), p, gamma, end),
-            lambda r, p, gamma, end: _without_last_reward(_shaped_rewards(r, p, gamma, end), end),
-        ),
-    ),
-)
+_F = "gamma * after - potentials[:-1]"
+_SHAPING_MISTAKES: Mistakes = {
+    "discount dropped. You leave gamma out: it multiplies the potential of where the step led.": [
+        {"gamma * after": "after"}
+    ],
+    "potential of a terminal state. You count the potential of where a terminated episode led;"
+    " nothing follows there, so it is 0.": ["shaped_rewards(rewards, potentials, gamma, False)"],
+    "truncated taken for terminated. You set the last potential to 0 although the episode was only"
+    " truncated; the environment would have gone on.": [
+        "shaped_rewards(rewards, potentials, gamma, True)"
+    ],
+    "every step taken for the last. You set the next potential to 0 in every step of a terminated"
+    " episode; only its last step led to the end.": [{"after[-1]": "after[:]"}],
+    "sign. F is gamma times the next potential minus the present one. Yours has a minus too"
+    " many.": [
+        "2 * rewards - shaped_rewards(rewards, potentials, gamma, terminated)",
+        {_F: "after - gamma * potentials[:-1]"},
+        {"- potentials": "+ potentials"},
+    ],
+    "off by one. Step t led from potentials[t] to potentials[t + 1]; yours uses those of another"
+    " step.": [
+        {_F: "gamma * potentials[:-1] - after"},
+        {_F: "gamma * potentials[:-1] - np.append(potentials[0], potentials[:-2])"},
+        {_F: "gamma * potentials[:-1] - np.append(0.0, potentials[:-2])"},
+    ],
+    "potential paid out. You pay the potential itself, for as long as the snake stays; pay only for"
+    " its change.": [
+        {_F: "potentials[1:]"},
+        {_F: "after"},
+        {_F: "gamma * potentials[1:]"},
+        {_F: "gamma * after"},
+        {_F: "potentials[:-1]"},
+    ],
+    "reward dropped. You return F alone; it is added to the reward.": [{"rewards + ": ""}],
+    "last reward dropped. You make the whole reward of a terminated step 0; only the potential"
+    " after it is.": [
+        {"rewards + ": "_without_last(rewards, terminated) + "},
+        "_without_last(shaped_rewards(rewards, potentials, gamma, terminated), terminated)",
+    ],
+}
 
 
-def _shaping_case(rng: Generator) -> tuple[Any, ...]:
+def _shaping_case(rng: Generator) -> Case:
     steps = int(rng.integers(2, 7))
     return (
         rng.choice([0.0, 0.0, 1.0, -1.0], steps),
@@ -560,90 +357,59 @@ def _shaping_case(rng: Generator) -> tuple[Any, ...]:
     )
 
 
-# A wrapper around Snake, and how it goes wrong.
-
-VIEWS = 9 * 2**4
-_ROW = ("observation", "reward", "terminated")
-
-
-def _view_number(blocked: Numbers, apple: int) -> int:
-    return int(_encode_digits(np.append(blocked, apple), np.array([2, 2, 2, 2, 9])))
+def _head_and_apple(ages: Board) -> tuple[Cell, Cell]:
+    head, apple = int(ages.argmax()), int((ages == APPLE).argmax())
+    return divmod(head, len(ages)), divmod(apple, len(ages))
 
 
-def _apple_of(ages: Board) -> int:
-    return _apple_direction(_head(ages), _cell_of(ages, (ages == APPLE).argmax()))
+class SnakeView(gymnasium.ObservationWrapper[Any, Any, Any]):
+    """Check a wrapper that shows the board of Snake as one of 144 numbers.
+
+    It is, for instance, a class of `gymnasium.ObservationWrapper`. The wrapped environment shows
+    ages; the wrapper shows, and declares, `Discrete(144)`: the blocked directions (see
+    `blocked_directions`) as digits that count 1, 2, 4 and 8, and 16 times the apple's direction
+    (see `apple_direction`).
+    """
+
+    def __init__(self, env: Any) -> None:
+        super().__init__(env)
+        self.observation_space = Discrete(144)
+
+    def observation(self, ages: Board) -> int:
+        framed = np.full(np.add(ages.shape, 2), WALL)
+        framed[1:-1, 1:-1] = ages
+        row, column = np.unravel_index(ages.argmax(), ages.shape)
+        around = np.array([framed[1 + row + down, 1 + column + right] for down, right in MOVES])
+        apple = apple_direction(*_head_and_apple(ages))
+        return int((around > TAIL) @ [1, 2, 4, 8] + 16 * apple)
 
 
-def _view(
-    number: Callable[[Numbers, int], Any] = _view_number,
-    apple: Callable[[Board], int] = _apple_of,
-    late: bool = False,
-    **looking: Any,
-) -> Function:
-    """A function that makes the wrapper of `snake_view`, any part of which may be put wrong."""
-
-    def make_view(env: Any) -> Any:
-        import gymnasium
-
-        class View(gymnasium.ObservationWrapper[Any, Any, Any]):
-            board: Any = None
-
-            def __init__(self, env: Any) -> None:
-                super().__init__(env)
-                self.observation_space = gymnasium.spaces.Discrete(VIEWS)
-
-            def observation(self, ages: Board) -> Any:
-                seen = ages if self.board is None or not late else self.board
-                self.board = ages.copy()
-                return number(_faulty_blocked(**looking)(seen), apple(seen))
-
-        return View(env)
-
-    return make_view
+_VIEW_MISTAKES: Mistakes = {
+    **_LOOKING_WRONG,
+    "apple forgotten. Your number does not say where the apple lies: add 16 times its direction.": [
+        {" + 16 * apple": ""}
+    ],
+    "digits reversed. Left counts 1, down 2, right 4 and up 8, and the apple's direction 16.": [
+        {"[1, 2, 4, 8] + 16 *": "[9, 18, 36, 72] +"},
+        {"[1, 2, 4, 8] + 16 *": "[72, 36, 18, 9] +"},
+    ],
+    "apple on the wrong side. The apple's direction is 3 * (above 0, level 1, below 2) + (left 0,"
+    " in line 1, right 2), as in apple_direction.": [
+        {"16 * apple": "16 * (8 - apple)"},
+        {"_head_and_apple(ages)": "_head_and_apple(ages.T)"},
+    ],
+    "one step late. You show the board as it was before the step; use the one that you are"
+    " given.": [
+        {"framed = ": "ages, self.before = getattr(self, 'before', ages), ages; framed = "}
+    ],
+}
 
 
-_VIEW_MISTAKES = (
-    *(
-        Mistake(name, hint, tuple(_view(**fault) for fault in faults))
-        for name, hint, faults in _LOOKING_WRONG
-    ),
-    Mistake(
-        "apple forgotten",
-        "Your number does not say where the apple lies: add 16 times its direction.",
-        (_view(number=lambda blocked, apple: _view_number(blocked, 0)),),
-    ),
-    Mistake(
-        "digits reversed",
-        "Left counts 1, down 2, right 4 and up 8, and the apple's direction 16.",
-        (
-            _view(number=lambda blocked, apple: 9 * _view_number(blocked, 0) + apple),
-            _view(number=lambda blocked, apple: 9 * _view_number(blocked[::-1], 0) + apple),
-        ),
-    ),
-    Mistake(
-        "apple on the wrong side",
-        "The apple's direction is 3 * (above 0, level 1, below 2) + (left 0, in line 1, right 2),"
-        " as in apple_direction.",
-        (
-            _view(apple=lambda ages: 8 - _apple_of(ages)),
-            _view(apple=lambda ages: _apple_of(ages.T)),
-        ),
-    ),
-    Mistake(
-        "one step late",
-        "You show the board as it was before the step; use the one that you are given.",
-        (_view(late=True),),
-    ),
-)
-
-
-def _view_case(rng: Generator) -> tuple[Any, ...]:
+def _view_case(rng: Generator) -> Case:
     """A size, a seed, and the actions of two games.
 
     The player goes for the apples, for only a snake that has grown meets the end of its own tail.
     """
-    import gymnasium
-
     size, seed, games = int(rng.integers(4, 7)), int(rng.integers(1000)), []
     env = gymnasium.make("rlbook/Snake-v0", size=size)
     for game in range(2):
@@ -659,68 +425,51 @@ def _view_case(rng: Generator) -> tuple[Any, ...]:
 
 
 def _greedy(ages: Board, rng: Generator) -> int:
-    down, right = np.sign(_offset(_head(ages), _cell_of(ages, (ages == APPLE).argmax())))
+    head, apple = _head_and_apple(ages)
+    down, right = np.sign(np.subtract(apple, head))
     towards = np.array([-right, down, right, -down]) + rng.random(4)
-    return int(np.argmax(np.where(_blocked_directions(ages), -np.inf, towards)))
+    return int(np.argmax(np.where(blocked_directions(ages), -np.inf, towards)))
 
 
 @dataclass(frozen=True)
-class ViewExercise(Exercise):
+class ViewExercise(PlayedExercise):
     """The solution is a callable that wraps a Snake whose observations are ages."""
 
-    def run(self, function: Function, case: tuple[Any, ...]) -> Outcome:
+    def play(self, function: Function, case: Case) -> Iterator[tuple[float, ...]]:
         """Play the games: a row (obs, reward, terminated) a step; a reset's has NaN."""
-        import gymnasium
-
         size, seed, games = case
-        rows: list[tuple[float, float, float]] = []
-        try:
-            env = function(gymnasium.make("rlbook/Snake-v0", size=size))
-            for game, actions in enumerate(games):
-                obs, _ = env.reset(seed=seed if game == 0 else None)
-                rows.append((float(obs), np.nan, np.nan))
-                for action in actions:
-                    obs, reward, terminated, _, _ = env.step(action)
-                    rows.append((float(obs), float(reward), bool(terminated)))
-        except Exception as error:
-            return Outcome(np.array(rows), error=error)
-        return Outcome(np.array(rows))
+        world = gymnasium.make("rlbook/Snake-v0", size=size, disable_env_checker=True)
+        env = function(world)
+        for game, actions in enumerate(games):
+            obs, _ = env.reset(seed=seed if game == 0 else None)
+            yield float(obs), np.nan, np.nan
+            for action in actions:
+                obs, reward, terminated, _, _ = env.step(action)
+                yield float(obs), float(reward), bool(terminated)
 
-    def difference(self, case: tuple[Any, ...], expected: Outcome, got: Outcome) -> str | None:
-        """Where `got` leaves the right way for the first time, and the board there."""
-        rows = zip(expected.returned, got.returned, strict=False)
-        for moment, (right, row) in enumerate(rows):
-            for name, wanted, found in zip(_ROW, right, row, strict=True):
-                if not np.array_equal(wanted, found, equal_nan=True):
-                    what = f"{name} should be {wanted:g}; yours is {found:g}"
-                    return f"{what}, where the ages are\n{_board_at(case, moment)}"
-        if got.error is not None:
-            raised = f"{type(got.error).__name__}: {got.error}"
-            return f"your wrapper raised {raised}, where the ages are\n" + _board_at(
-                case, len(got.returned)
-            )
-        return None
+    def wrong_row(self, case: Case, rows: Table, number: int, got: Table) -> str:
+        """The first number that is wrong, and the board."""
+        right = rows[number]
+        column = int(np.argmin(np.isclose(right, got, equal_nan=True)))
+        name = ("observation", "reward", "terminated")[column]
+        wrong = f"{name} should be {right[column]:g}; yours is {got[column]:g}"
+        return f"{wrong}, where the ages are\n{board_at(case, number)}"
+
+    def broken(self, case: Case, rows: Table, number: int, raised: str) -> str:
+        """The error, and the board."""
+        return f"your wrapper raised {raised}, where the ages are\n{board_at(case, number)}"
 
     def inspect(self, function: Function) -> str | None:
         """Whether it is an environment, and says what it shows."""
-        import gymnasium
-
         try:
             env = function(gymnasium.make("rlbook/Snake-v0"))
         except Exception:
             return None  # the cases tell
-        if not isinstance(env, gymnasium.Env):
-            return f"this makes a {type(env).__name__}, not a gymnasium.Env"
-        space, right = env.observation_space, gymnasium.spaces.Discrete(VIEWS)
-        if space != right:
-            return f"observation_space should be {right}; yours is {space}"
-        return None
+        return wrong_environment(env, observation_space=Discrete(144))
 
 
-def _board_at(case: tuple[Any, ...], moment: int) -> str:
-    """The board after so many resets and steps."""
-    import gymnasium
-
+def board_at(case: Case, moment: int) -> str:
+    """Return the board of Snake after so many resets and steps."""
     size, seed, games = case
     env = gymnasium.make("rlbook/Snake-v0", size=size)
     for game, actions in enumerate(games):
@@ -733,58 +482,12 @@ def _board_at(case: tuple[Any, ...], moment: int) -> str:
     return str(ages)
 
 
-EXERCISES: dict[str, Exercise] = {
-    exercise.name: exercise
-    for exercise in (
-        FunctionExercise(
-            "apple_direction",
-            "(head, apple) -> number",
-            _apple_direction,
-            _direction_case,
-            _DIRECTION_MISTAKES,
-        ),
-        FunctionExercise(
-            "blocked_directions",
-            "(ages) -> blocked",
-            _blocked_directions,
-            _board_case,
-            _BLOCKED_MISTAKES,
-        ),
-        FunctionExercise(
-            "reachable_cells",
-            "(ages, row, column) -> number",
-            _reachable_cells,
-            _room_case,
-            _ROOM_MISTAKES,
-        ),
-        FunctionExercise(
-            "encode_digits",
-            "(digits, bases) -> number",
-            _encode_digits,
-            _encode_case,
-            _ENCODE_MISTAKES,
-        ),
-        FunctionExercise(
-            "decode_digits",
-            "(number, bases) -> digits",
-            _decode_digits,
-            _decode_case,
-            _DECODE_MISTAKES,
-        ),
-        FunctionExercise(
-            "shaped_rewards",
-            "(rewards, potentials, gamma, terminated) -> shaped",
-            _shaped_rewards,
-            _shaping_case,
-            _SHAPING_MISTAKES,
-        ),
-        ViewExercise(
-            "snake_view",
-            "(env) -> environment",
-            _view(),
-            _view_case,
-            _VIEW_MISTAKES,
-            num_cases=20,
-        ),
-    )
-}
+EXERCISES = by_name(
+    FunctionExercise(apple_direction, _direction_case, _DIRECTION_MISTAKES, "number"),
+    FunctionExercise(blocked_directions, _board_case, _BLOCKED_MISTAKES, "blocked"),
+    FunctionExercise(reachable_cells, _room_case, _ROOM_MISTAKES, "number"),
+    FunctionExercise(encode_digits, _encode_case, _ENCODE_MISTAKES, "number"),
+    FunctionExercise(decode_digits, _decode_case, _DECODE_MISTAKES, "digits"),
+    FunctionExercise(shaped_rewards, _shaping_case, _SHAPING_MISTAKES, "shaped"),
+    ViewExercise(SnakeView, _view_case, _VIEW_MISTAKES),
+)

@@ -83,17 +83,17 @@ def test_what_is_planted():
 
 
 def test_cases_hold_what_is_easily_got_wrong():
-    for *_, online, target, _ in EXERCISES["dqn_targets"]._cases():
+    for *_, online, target, _ in EXERCISES["dqn_targets"].cases:
         assert (online.max(axis=1) != target.max(axis=1)).all(), "two networks"
-    assert any(case[1].any() and not case[1].all() for case in EXERCISES["dqn_targets"]._cases())
-    for q, actions, targets in EXERCISES["huber_slopes"]._cases():
+    assert any(case[1].any() and not case[1].all() for case in EXERCISES["dqn_targets"].cases)
+    for q, actions, targets in EXERCISES["huber_slopes"].cases:
         assert (np.abs(targets - take(q, actions)) < 1).any(), "an error that is not clipped"
-    ready = list(EXERCISES["ready_slots"]._cases())
+    ready = EXERCISES["ready_slots"].cases
     assert any(count < len(after_end) for count, after_end in ready), "not full yet"
     assert any(count == len(after_end) for count, after_end in ready), "just full"
     assert any(count > 2 * len(after_end) for count, after_end in ready), "twice round"
     assert any(after_end.any() for _, after_end in ready)
-    assert {case[3] for case in EXERCISES["n_step_targets"]._cases()} == {1, 2, 3, 4}
+    assert {case[3] for case in EXERCISES["n_step_targets"].cases} == {1, 2, 3, 4}
 
 
 def test_a_wrong_solution_is_shown_where_it_differs():

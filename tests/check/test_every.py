@@ -1,11 +1,20 @@
 """What every checker of every chapter does; the tests of each chapter have what is its own."""
 
+import dataclasses
 import inspect
+import pydoc
 
+import numpy as np
 import pytest
 from checking import message_of
 
 from rlbook import check
+from rlbook.algorithms import q_learning, sarsa
+from rlbook.check import EXERCISES
+from rlbook.check.exercise import rewritten
+from rlbook.ops import returns
+from rlbook.tabular import averaging, dynamic_programming, policies, temporal_difference
+from rlbook_envs.streams import stream_key
 from tests.check import (
     test_dqn,
     test_exercise,
@@ -27,33 +36,59 @@ CHAPTERS = (
     test_dqn,
     test_rainbow,
 )
-EXERCISES = {name: each for chapter in CHAPTERS for name, each in chapter.EXERCISES.items()}
 SOLUTIONS = {name: each for chapter in CHAPTERS for name, each in chapter.SOLUTIONS.items()}
 PLANTED = [
-    pytest.param(exercise, mistake, function, id=f"{exercise.name}-{mistake.name}-{i}")
+    pytest.param(exercise, mistake, id=f"{exercise.name}-{mistake.name}")
     for exercise in EXERCISES.values()
     for mistake in exercise.mistakes
-    for i, function in enumerate(mistake.functions)
 ]
+
+
+def library_returns(rewards, terminated, last_value, gamma):
+    return returns.discounted_returns(rewards, gamma * (1.0 - terminated), last_value)
+
+
+def library_keys(seed, stream, number):
+    return np.array([stream_key(seed, stream, index) for index in range(number)], np.uint64)
+
+
+# Exercises that ask for a function of the library.
+LIBRARY = {
+    "policy_values": dynamic_programming.policy_values,
+    "discounted_returns": library_returns,
+    "td_update": temporal_difference.td_update,
+    "sarsa_update": sarsa.sarsa_update,
+    "expected_value": sarsa.expected_value,
+    "expected_sarsa_update": sarsa.expected_sarsa_update,
+    "n_step_return": returns.n_step_return,
+    "q_learning_update": q_learning.q_learning_update,
+    "double_q_learning_update": q_learning.double_q_learning_update,
+    "epsilon_greedy_probabilities": policies.epsilon_greedy_probabilities,
+    "average_tables": averaging.average_tables,
+    "stream_keys": library_keys,
+}
 
 
 def test_no_exercise_is_left_out():
     assert len(EXERCISES) == sum(len(chapter.EXERCISES) for chapter in CHAPTERS)
-    offered = {name for name, each in vars(check).items() if inspect.isfunction(each)}
+    offered = {name for name, _ in inspect.getmembers(check, inspect.isfunction)}
     assert EXERCISES.keys() == SOLUTIONS.keys() == offered
 
 
 @pytest.mark.parametrize("name", EXERCISES)
 def test_solutions_pass(name, capsys):
-    for solution in (SOLUTIONS[name], EXERCISES[name].reference):
-        getattr(check, name)(solution)
-        cases = EXERCISES[name].num_cases
-        assert capsys.readouterr().out == f"{name}: correct ({cases} cases)\n"
+    for solution in (SOLUTIONS[name], EXERCISES[name].reference, LIBRARY.get(name)):
+        if solution is not None:
+            getattr(check, name)(solution)
+            cases = EXERCISES[name].num_cases
+            assert capsys.readouterr().out == f"{name}: correct ({cases} cases)\n"
 
 
-@pytest.mark.parametrize(("exercise", "mistake", "function"), PLANTED)
-def test_planted_mistakes_are_turned_down_by_name(exercise, mistake, function):
-    assert message_of(exercise.name, function) == f"{exercise.name}: {mistake.name}. {mistake.hint}"
+@pytest.mark.parametrize(("exercise", "mistake"), PLANTED)
+def test_planted_mistakes_are_turned_down_by_name(exercise, mistake):
+    text = f"{exercise.name}: {mistake.name}. {mistake.hint}"
+    for function in mistake.functions:
+        assert message_of(exercise.name, function) == text
 
 
 @pytest.mark.parametrize("name", EXERCISES)
@@ -80,6 +115,34 @@ def test_not_a_function(name):
 @pytest.mark.parametrize("name", EXERCISES)
 def test_cases_are_always_the_same(name):
     exercise = EXERCISES[name]
-    twice = [[repr(case) for case in exercise._cases()] for _ in range(2)]
-    assert twice[0] == twice[1]
-    assert len(twice[0]) == exercise.num_cases
+    again = dataclasses.replace(exercise)
+    assert again.cases is not exercise.cases
+    assert list(map(repr, again.cases)) == list(map(repr, exercise.cases))
+    assert len(exercise.cases) == exercise.num_cases
+
+
+# The functions of `rlbook.check`, which are made from the exercises.
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_help_is_the_task(name):
+    checker = getattr(check, name)
+    assert checker is getattr(check, name)
+    assert (checker.__module__, checker.__name__) == ("rlbook.check", name)
+    text = pydoc.render_doc(checker, renderer=pydoc.plaintext)
+    assert f"{name}(function: 'Function') -> 'None'" in text
+    assert "    Check " in text and "Args:\n" in text and "CheckFailed: " in text
+    assert inspect.getdoc(EXERCISES[name].reference).splitlines()[-1] in text
+    assert all(len(line) <= 100 for line in text.splitlines()[1:])
+
+
+def test_tab_completion_and_other_names():
+    assert set(EXERCISES) < set(dir(check))
+    assert "CheckFailed" in dir(check)
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = check.nothing
+
+
+def test_a_wrong_solution_must_differ_from_the_reference():
+    with pytest.raises(ValueError, match="the text to replace must be a part of td_update"):
+        rewritten(EXERCISES["td_update"].reference, {"values[next_state]": "0.0"})

@@ -9,7 +9,8 @@ import pytest
 from checking import message_of
 
 from rlbook import check
-from rlbook.check import EXERCISES, CheckFailed
+from rlbook.check import CheckFailed
+from rlbook.check.q_learning import EXERCISES
 
 # What the book promises of every exercise that asks for an update.
 OF_EVERY_UPDATE = {
@@ -90,16 +91,16 @@ def test_what_is_planted_in_updates(name):
 
 
 def test_cases_hold_what_is_easily_got_wrong():
-    updates = list(EXERCISES["q_learning_update"]._cases())
+    updates = EXERCISES["q_learning_update"].cases
     for terminated in (False, True):
         assert any(case[5] is terminated for case in updates)
     assert any(case[1] == case[4] for case in updates), "a state that is its own successor"
     assert any(not case[0].any() for case in updates), "an untouched table"
-    rows = [case[0] for case in EXERCISES["epsilon_greedy_probabilities"]._cases()]
+    rows = [case[0] for case in EXERCISES["epsilon_greedy_probabilities"].cases]
     ties = {int((row == row.max()).sum()) for row in rows}
     assert {1, 2, 3} <= ties
     assert any(row.max() < 0 for row in rows), "no action is worth as much as 0"
-    averages = list(EXERCISES["average_tables"]._cases())
+    averages = EXERCISES["average_tables"].cases
     assert {len(visits) for _, _, visits in averages} == {1, 2, 3, 4}
     assert all((visits.sum(axis=0) == 0).any() for _, _, visits in averages)
 
@@ -208,7 +209,7 @@ def test_wrong_numbers_are_shown_beside_the_right_ones():
 
 
 def test_a_case_is_not_changed_by_the_function_under_test():
-    case = next(EXERCISES["q_learning_update"]._cases())
+    case = EXERCISES["q_learning_update"].cases[0]
     before = case[0].copy()
     EXERCISES["q_learning_update"].run(q_learning_update, case)
     np.testing.assert_array_equal(case[0], before)

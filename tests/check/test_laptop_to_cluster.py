@@ -81,11 +81,11 @@ SOLUTIONS = {
 
 
 def test_cases_hold_what_is_easily_got_wrong():
-    splits = list(EXERCISES["split_episodes"]._cases())
+    splits = EXERCISES["split_episodes"].cases
     assert any(number < workers for number, workers in splits), "fewer episodes than workers"
     assert any(number % workers == 0 for number, workers in splits)
-    assert any((moments[:, 0] == 0).any() for (moments,) in EXERCISES["merge_moments"]._cases())
-    journals = [journal for _, _, journal in EXERCISES["replay_journal"]._cases()]
+    assert any((moments[:, 0] == 0).any() for (moments,) in EXERCISES["merge_moments"].cases)
+    journals = [journal for _, _, journal in EXERCISES["replay_journal"].cases]
     assert all(len(set(rows[:, 0].tolist())) < len(rows) for rows in journals), "sent again"
     assert any(np.any(np.diff(rows[:, 0]) < 0) for rows in journals), "out of order"
 

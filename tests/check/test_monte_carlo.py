@@ -116,19 +116,19 @@ SOLUTIONS = {
 
 
 def test_cases_hold_what_is_easily_got_wrong():
-    stretches = [case[1] for case in EXERCISES["discounted_returns"]._cases()]
+    stretches = [case[1] for case in EXERCISES["discounted_returns"].cases]
     assert any(flags[:-1].any() for flags in stretches), "an episode ends within the stretch"
     assert any(flags[-1] for flags in stretches) and any(not flags[-1] for flags in stretches)
-    assert any(moments[0] == 0 for moments, _ in EXERCISES["running_moments"]._cases())
-    counts = [visits.sum(axis=1) for _, visits in EXERCISES["glie_policy"]._cases()]
+    assert any(moments[0] == 0 for moments, _ in EXERCISES["running_moments"].cases)
+    counts = [visits.sum(axis=1) for _, visits in EXERCISES["glie_policy"].cases]
     assert any((count == 0).any() for count in counts), "a state that nobody visited"
     values = [EXERCISES["first_visit_action_values"].run(my_first_visit_action_values, case)
-              for case in EXERCISES["first_visit_action_values"]._cases()]  # fmt: skip
+              for case in EXERCISES["first_visit_action_values"].cases]  # fmt: skip
     assert any(np.isnan(value.returned).any() for value in values)
     # With rewards of 1 and no future, the estimate is 1 where any episode has weight.
     weighed = {
         my_weighted_importance_sampling(*case[:2], np.ones_like(case[2]), *case[3:6], 0.0)
-        for case in EXERCISES["weighted_importance_sampling"]._cases()
+        for case in EXERCISES["weighted_importance_sampling"].cases
     }
     assert weighed == {0.0, 1.0}
 

@@ -103,16 +103,16 @@ def test_what_is_planted_in_updates(name):
 
 def test_cases_hold_what_is_easily_got_wrong():
     for name, next_obs, terminated in (("td_update", 3, 4), ("sarsa_update", 4, 6)):
-        cases = list(EXERCISES[name]._cases())
+        cases = EXERCISES[name].cases
         assert {case[terminated] for case in cases} == {False, True}
         assert any(case[next_obs] == case[1] for case in cases), "a state that follows itself"
         assert any(not case[0].any() for case in cases), "an untouched table"
-    cases = list(EXERCISES["sarsa_update"]._cases())
+    cases = EXERCISES["sarsa_update"].cases
     assert any(case[0][case[4]].argmax() != case[5] for case in cases), "an action not greedy"
-    rows = [case[0][case[1]] for case in EXERCISES["expected_value"]._cases()]
+    rows = [case[0][case[1]] for case in EXERCISES["expected_value"].cases]
     assert {1, 2, 3} <= {int((row == row.max()).sum()) for row in rows}, "ties"
     assert any(row.max() < 0 for row in rows), "no action is worth as much as 0"
-    cases = list(EXERCISES["n_step_return"]._cases())
+    cases = EXERCISES["n_step_return"].cases
     assert {len(rewards) for rewards, _, _ in cases} == {1, 2, 3, 4, 5, 6}
     assert any(last_value == 0 for _, last_value, _ in cases), "steps that led to the end"
 

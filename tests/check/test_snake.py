@@ -8,7 +8,7 @@ import pytest
 from checking import message_of
 
 from rlbook.algorithms.q_learning import q_learning_update
-from rlbook.check.snake import EXERCISES, _board_at
+from rlbook.check.snake import EXERCISES, board_at
 from rlbook_envs import snake
 
 # Solutions, each written in another way than the reference.
@@ -91,19 +91,19 @@ SOLUTIONS = {
 
 
 def test_cases_hold_what_is_easily_got_wrong():
-    boards = [ages for (ages,) in EXERCISES["blocked_directions"]._cases()]
+    boards = [ages for (ages,) in EXERCISES["blocked_directions"].cases]
     for ages in boards:
         length = int(ages.max())
         assert sorted(ages[ages > 0].tolist()) == list(range(1, length + 1)), "one snake"
         assert (ages == -1).sum() == (length < ages.size), "and an apple"
         path = [np.argwhere(ages == age)[0] for age in range(1, length + 1)]
         assert (np.abs(np.diff(path, axis=0)).sum(axis=1) == 1).all(), "each next to the one before"
-    rooms = list(EXERCISES["reachable_cells"]._cases())
+    rooms = EXERCISES["reachable_cells"].cases
     cut_off = [my_reachable_cells(*case) < (case[0] <= 1).sum() for case in rooms]
     assert 0.2 < np.mean(cut_off) < 0.8
-    directions = {my_apple_direction(*case) for case in EXERCISES["apple_direction"]._cases()}
+    directions = {my_apple_direction(*case) for case in EXERCISES["apple_direction"].cases}
     assert directions == set(range(9)) - {4}
-    ends = [case[3] for case in EXERCISES["shaped_rewards"]._cases()]
+    ends = [case[3] for case in EXERCISES["shaped_rewards"].cases]
     assert {True, False} == set(ends)
 
 
@@ -139,7 +139,7 @@ def test_a_view_that_is_wrong_in_a_way_of_its_own():
 
 def test_the_board_in_a_message_is_the_one_that_was_shown():
     exercise = EXERCISES["snake_view"]
-    case = next(exercise._cases())
+    case = exercise.cases[0]
     games = case[2]
     shown = []
 
@@ -150,7 +150,7 @@ def test_the_board_in_a_message_is_the_one_that_was_shown():
 
     exercise.run(Noting, case)
     assert len(shown) == sum(1 + len(actions) for actions in games)
-    assert [_board_at(case, moment) for moment in range(len(shown))] == shown
+    assert [board_at(case, moment) for moment in range(len(shown))] == shown
 
 
 def test_a_view_of_the_wrong_kind():
