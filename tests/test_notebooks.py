@@ -44,10 +44,10 @@ SOLUTIONS: list[Path] = build.solution_paths()
 each_notebook = pytest.mark.parametrize("path", CHAPTERS + SOLUTIONS, ids=build.name_of)
 each_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=build.name_of)
 
-MAX_LINES = 25
-MAX_MEDIAN_LINES = 6
-CODE_CELLS = range(20, 36)
-WORDS = range(1500, 2501)
+MAX_LINES = 30
+MAX_MEDIAN_LINES = 8
+CODE_CELLS = range(20, 41)
+WORDS = range(1500, 4501)
 HEADER_LABELS = [
     "**The question.**",
     "**Before you start.**",

@@ -115,7 +115,7 @@ def test_the_state_survives_a_file():
     env.reset(seed=3)
     for _ in range(5):
         env.step(1)
-    saved = json.loads(json.dumps(env.get_state()))
+    saved = json.loads(json.dumps(env.get_state(), default=np.ndarray.tolist))
     after = [env.step(0)[0] for _ in range(3)]
     other = cart_pole.make_env()
     other.set_state(saved)

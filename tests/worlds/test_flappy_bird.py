@@ -418,7 +418,7 @@ def test_the_state_survives_a_file(view):
     actions = np.random.default_rng(0).random(150) < 0.055
     for action in actions[:20]:
         env.step(int(action))
-    other.set_state(json.loads(json.dumps(env.get_state())))
+    other.set_state(json.loads(json.dumps(env.get_state(), default=np.ndarray.tolist)))
     for action in actions[20:]:  # far enough for a new pipe
         mine, theirs = env.step(int(action)), other.step(int(action))
         assert np.array_equal(mine[0], theirs[0]) and mine[1:] == theirs[1:]
