@@ -366,9 +366,9 @@ PLANTED = {
     "not run": (lambda cells: cells[5].update(execution_count=None), "make book"),
     "out of order": (lambda cells: cells[5].update(execution_count=7), "make book"),
     "empty": (lambda cells: cells[5].update(source=""), "code cell 5 is empty"),
-    "long": (lambda cells: cells[5].update(source="x = 1\n" * 26), "cell 5 has 26 lines"),
+    "long": (lambda cells: cells[5].update(source="x = 1\n" * 31), "cell 5 has 31 lines"),
     "median": (
-        lambda cells: [cell.update(source="x = 1\n" * 7) for cell in cells[1:]],
+        lambda cells: [cell.update(source="x = 1\n" * 9) for cell in cells[1:]],
         "lines in the cells",
     ),
     "path in source": (lambda cells: cells[5].update(source=f"open('{A_PATH}')"), "cell 6 of all"),
