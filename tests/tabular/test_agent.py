@@ -373,13 +373,13 @@ def test_a_bad_number_of_steps_is_refused(steps):
 
 
 def test_spaces_that_fit_no_table_are_refused():
-    with pytest.raises(ValueError, match="needs observations that can be counted") as caught:
+    with pytest.raises(ValueError, match=r"^observation_space must be Discrete, ") as caught:
         QLearning("CartPole-v1")
     assert "\n" not in str(caught.value)
 
     env = Probe(None)
     env.action_space = gymnasium.spaces.Discrete(2, start=1)
-    with pytest.raises(ValueError, match="needs Discrete actions 0 to n-1"):
+    with pytest.raises(ValueError, match=r"^action_space must be Discrete and start at 0 "):
         QLearning(lambda: env)
 
 
