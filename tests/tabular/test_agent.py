@@ -343,7 +343,7 @@ def test_random_predictions_are_epsilon_greedy_and_reproducible():
 
 @pytest.mark.parametrize("obs", [16, -1, 0.5, [0, 16], "left", None, True])
 def test_an_observation_outside_the_table_is_refused(obs):
-    with pytest.raises(ValueError, match=r"is not allowed: whole numbers from 0 to 15"):
+    with pytest.raises(ValueError, match=r"^obs must be whole numbers from 0 to 15, got "):
         QLearning(LAKE).predict(obs)
 
 
