@@ -1,8 +1,8 @@
-"""Replay buffer: transitions are kept, so that the agent can learn from them more than once.
+"""Replay buffer: it keeps transitions so that an agent can learn from them more than once.
 
-`rlbook.data.rings` stores the rows, each observation once, and reads transitions from them. This
-module chooses which transitions are sampled: uniformly at random, the newest, or in proportion to
-their priorities (Schaul et al., "Prioritized experience replay", ICLR 2016).
+`rlbook.data.rings` stores each observation once and reads transitions from the stored rows. This
+module chooses which transitions are sampled: uniformly random ones, the newest ones, or random ones
+in proportion to their priorities (Schaul et al., "Prioritized experience replay", ICLR 2016).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from rlbook.arguments import check_flag, check_number, check_whole
+from rlbook.arguments import check_choice, check_flag, check_number, check_whole
 from rlbook.data.rings import (
     ROW,
     Rings,
@@ -44,26 +44,26 @@ Numbers = NDArray[np.int64]
 Floats = NDArray[np.float32]
 
 ORDERS = ("random", "latest")
-SMALLEST_ERROR = 1e-6  # else a transition whose error is 0 would never be drawn again
-KINDS = {np.integer: "whole numbers", np.number: "numbers", np.bool_: "True or False"}
+SMALLEST_ERROR = 1e-6  # ε; without it, a transition whose error is 0 would never be drawn again
+KINDS = {np.integer: "whole numbers", np.number: "numbers", np.bool_: "booleans"}
 
 
 class Batch(NamedTuple):
-    """B transitions, each over up to n steps."""
+    """A batch of B transitions, each over at most n steps."""
 
     obs: NDArray[Any]  # (B, *shape), or (B, stack, *shape), oldest first; dtype as stored
     actions: NDArray[Any]  # (B, *action_shape), dtype as stored
-    returns: Floats  # (B,) float32, the discounted sum of the rewards on the way
-    discounts: Floats  # (B,) float32, of the value of next_obs: gamma ** k * (1 - terminated)
-    next_obs: NDArray[Any]  # as obs, k steps later; k is n, or less if the episode ended before
-    weights: Floats  # (B,) float32, importance weights; 1 where all are drawn alike
-    rows: Numbers  # (B,) int64, the names of these rows, for `Replay.update_priorities`
+    returns: Floats  # (B,) float32, the discounted sum of the rewards over these steps
+    discounts: Floats  # (B,) float32, discount of next_obs's value, gamma ** k * (1 - terminated)
+    next_obs: NDArray[Any]  # as obs, k steps later; k is n, or less if the episode ended sooner
+    weights: Floats  # (B,) float32, importance weights; 1 if sampling is uniform
+    rows: Numbers  # (B,) int64, the names of the sampled rows, for `Replay.update_priorities`
 
 
 def priorities(td_errors: ArrayLike, alpha: float) -> NDArray[np.float64]:
-    """p ** alpha of transitions with these TD errors, p being |error| + ε.
+    """Return the priorities (|error| + ε) ** alpha of transitions with these TD errors.
 
-    Schaul et al. (2016), section 3.3, proportional variant.
+    This is the proportional variant of Schaul et al. (2016), section 3.3.
 
     >>> priorities([-4.0, 0.25], 0.5).round(3)
     array([2. , 0.5])
@@ -72,17 +72,19 @@ def priorities(td_errors: ArrayLike, alpha: float) -> NDArray[np.float64]:
 
 
 def importance_weights(probabilities: NDArray[np.float64], size: int, beta: float) -> Floats:
-    """How much each transition of a batch should count, as those drawn more often count less.
+    """Return the importance weights of a batch that was sampled with these probabilities.
 
-    (size * probability) ** -beta, over the largest of the batch (Schaul et al., 2016, section 3.4).
+    A weight is (size * probability) ** -beta, divided by the largest weight of the batch (Schaul et
+    al., 2016, section 3.4). Transitions that are drawn more often get smaller weights.
 
     Args:
-        probabilities: (B,) float64, with which each was drawn.
-        size: how many could have been drawn.
-        beta: from 0, which makes all 1, to 1, which takes all of the bias away.
+        probabilities: (B,) float64, the probability with which each transition was drawn.
+        size: number of transitions that could have been drawn.
+        beta: exponent of the correction, from 0 (no correction, all weights are 1) to 1 (full
+            correction of the bias).
 
     Returns:
-        (B,) float32, the largest 1.
+        (B,) float32, the largest of which is 1.
 
     >>> importance_weights(np.array([0.1, 0.2, 0.4]), 10, 1.0)
     array([1.  , 0.5 , 0.25], dtype=float32)
@@ -93,7 +95,7 @@ def importance_weights(probabilities: NDArray[np.float64], size: int, beta: floa
 
 @compile
 def stratified(total, batch_size, key, draws):  # type: ignore[no-untyped-def]
-    """One random point in each of `batch_size` equal parts of the range from 0 to `total`."""
+    """Return one random point from each of `batch_size` equal parts of the range 0 to `total`."""
     points = np.empty(batch_size)
     for i in range(batch_size):
         points[i] = (i + uniform(random_bits(key, draws + i))) * (total / batch_size)
@@ -112,7 +114,7 @@ def bytes_needed(
     prioritized: bool = False,
     stack: int = 1,
 ) -> int:
-    """What a `Replay` with these arguments will occupy, in bytes.
+    """Return the memory that a `Replay` with these arguments needs, in bytes.
 
     >>> bytes_needed(1_000_000, 8, (84, 84), np.uint8, stack=4) / 1e9  # GB
     7.072226432
@@ -124,32 +126,34 @@ def bytes_needed(
 
 
 class Replay:
-    """Transitions of several environments, the oldest of which make way for new ones.
+    """Replay buffer for several environments, in which new transitions overwrite the oldest.
 
     Args:
-        capacity: transitions that it can hold, from 1. Rows after an end take room too.
-        num_envs: how many environments, each with a ring of its own.
-        obs_shape: of one observation; of one frame if they are stacked.
-        obs_dtype: of one observation.
-        action_shape: of one action; () for `Discrete`.
-        action_dtype: of its numbers; any that can hold the actions that are added.
-        n_step: rewards that are added up before bootstrapping, from 1 (Sutton and Barto, 2018,
-            equation 7.1). Fewer where the episode ends before.
-        gamma: the discount of rewards that come a step later, from 0 to 1.
-        order: "random" draws with replacement; "latest" takes the newest transitions, by no chance.
-        prioritized: draw in proportion to priority, rather than all alike.
-        alpha: how much priorities count, from 0, not at all, to 1 (Schaul et al.: 0.6).
-        stack: an observation is the newest so many frames. Only one of them is stored.
-        seed: of the draws, a non-negative integer.
+        capacity: replay buffer size (transitions), at least 1. The row that follows the end of an
+            episode takes the space of a transition.
+        num_envs: number of environments, each of which has its own ring.
+        obs_shape: shape of an observation, or of one frame if frames are stacked.
+        obs_dtype: dtype of an observation.
+        action_shape: shape of an action; () for `Discrete`.
+        action_dtype: dtype of an action; it must be able to represent every action that is added.
+        n_step: number of rewards that are summed before bootstrapping, at least 1 (Sutton and
+            Barto, 2018, equation 7.1). There are fewer if the episode ends sooner.
+        gamma: discount per step, from 0 to 1.
+        order: "random" samples with replacement; "latest" takes the newest transitions, without
+            randomness.
+        prioritized: whether to sample in proportion to priorities instead of uniformly.
+        alpha: exponent of the priorities, from 0 (uniform sampling) to 1; Schaul et al. use 0.6.
+        stack: number of frames in an observation. Each frame is stored only once.
+        seed: seed of the random stream for sampling, a non-negative integer.
 
     Raises:
         ValueError: an argument is out of range.
-        MemoryError: the machine has not enough memory free.
+        MemoryError: there is not enough free memory.
 
     >>> replay = Replay(100, 1, (2,), np.float32)
     >>> obs = np.arange(6, dtype=np.float32).reshape(1, 3, 2)
     >>> replay.add(obs, [[0, 1, 0]], [[0.0, 5.0, 0.0]], [[False, True, False]], [[False] * 3])
-    >>> len(replay)  # the third row is no transition, but where the second one led
+    >>> len(replay)  # the third row only holds the final observation of the episode
     2
     """
 
@@ -175,10 +179,9 @@ class Replay:
             check_whole(name, value, 1)
         check_whole("seed", seed, 0)
         check_flag("prioritized", prioritized)
-        if order not in ORDERS:
-            raise ValueError(f"order={order!r} is not allowed: {' or '.join(map(repr, ORDERS))}")
+        check_choice("order", order, ORDERS)
         if prioritized and order == "latest":
-            raise ValueError("prioritized=True is not allowed with order='latest': none are drawn")
+            raise ValueError("order must be 'random' with prioritized=True, got 'latest'")
         self.capacity, self.num_envs, self.n_step, self.stack = capacity, num_envs, n_step, stack
         self.gamma = check_number("gamma", gamma, 0, 1)
         self.alpha = check_number("alpha", alpha, 0, 1)
@@ -197,12 +200,12 @@ class Replay:
         self._size = 0
 
     def __len__(self) -> int:
-        """How many transitions can be sampled."""
+        """Return the number of transitions that can be sampled."""
         return self._size
 
     @property
     def nbytes(self) -> int:
-        """What it occupies, in bytes; `bytes_needed` tells it in advance."""
+        """Memory that the buffer uses, in bytes; `bytes_needed` gives this number in advance."""
         arrays = [self._obs, self._actions, *self._rings]
         return sum(a.nbytes for a in arrays) + (self._tree.nbytes if self._tree else 0)
 
@@ -215,18 +218,22 @@ class Replay:
         truncated: ArrayLike,
         envs: slice | ArrayLike = slice(None),
     ) -> None:
-        """Store T more rows of N environments, the ignored ones after an end among them.
+        """Store T rows of each of N environments.
+
+        The rows include the one after the end of each episode, whose action was ignored.
 
         Args:
-            obs: (N, T, *obs_shape), what was acted on; the newest frame alone if they are stacked.
-            actions: (N, T, *action_shape), whole numbers where they are stored as such.
+            obs: (N, T, *obs_shape), the observations on which the actions are based; only the
+                newest frame of each if frames are stacked.
+            actions: (N, T, *action_shape), whole numbers if `action_dtype` is an integer dtype.
             rewards: (N, T).
             terminated: (N, T) bool.
-            truncated: (N, T) bool. What is both terminated and truncated is terminated.
-            envs: which environments these are: a slice, or N different numbers.
+            truncated: (N, T) bool. A step that is both terminated and truncated counts as
+                terminated.
+            envs: the environments of these rows, as a slice or as N different numbers.
 
         Raises:
-            ValueError: wrong shapes, a wrong dtype, or no such environment.
+            ValueError: a shape or a dtype is wrong, or an environment does not exist.
         """
         chosen = self._chosen(envs)
         obs = self._checked_obs(obs, len(chosen))
@@ -245,34 +252,34 @@ class Replay:
         self._note(*append(self._rings, chosen, *columns, self.n_step, self.stack))
 
     def cut(self, envs: slice | ArrayLike = slice(None)) -> None:
-        """End episodes where they stand, because these environments have begun new ones unasked.
+        """End the current episodes of environments that have to begin new ones.
 
         Args:
-            envs: which environments: a slice, or different numbers.
+            envs: the environments, as a slice or as different numbers.
         """
         self._note(*cut(self._rings, self._chosen(envs)))
 
     def _note(self, changed: Numbers, ready: NDArray[Any]) -> None:
-        """Count, and give priorities to, places where a transition is now, or is no more."""
+        """Update the size and the priorities for places that gained or lost a transition."""
         self._size += 2 * int(ready.sum()) - len(ready)
         if self._tree:
             self._tree.update(changed, np.where(ready, self._max_priority, 0.0))
 
     def sample(self, batch_size: int, beta: float = 1.0) -> Batch:
-        """A batch of transitions.
+        """Return a batch of transitions.
 
         Args:
-            batch_size: how many, at most `len(self)`.
-            beta: how much importance weights make up for priorities, from 0, not at all, to 1,
-                wholly. Schaul et al. raise it from 0.4 to 1. Used with priorities only.
+            batch_size: number of transitions, at most `len(self)`.
+            beta: exponent of the importance weights, from 0 (no correction) to 1 (full correction).
+                Schaul et al. increase it from 0.4 to 1. It has no effect without priorities.
 
         Raises:
             ValueError: an argument is out of range.
         """
         check_whole("batch_size", batch_size, 1)
         if batch_size > len(self):
-            allowed = f"{len(self)} transitions can be sampled"
-            raise ValueError(f"batch_size={batch_size} is not allowed: {allowed}")
+            allowed = f"at most {len(self)}, the number of transitions that can be sampled"
+            raise ValueError(f"batch_size must be {allowed}, got {batch_size}")
         check_number("beta", beta, 0, 1)
         places = self._places(batch_size)
         found = windows(self._rings, places, self.n_step, self.gamma)
@@ -287,24 +294,25 @@ class Replay:
         return Batch(obs, actions, returns, discounts, next_obs, weights, rows)
 
     def update_priorities(self, rows: Numbers, td_errors: ArrayLike) -> None:
-        """Give transitions the priority that their newest TD errors call for.
+        """Set the priorities of sampled transitions from their newest TD errors.
 
-        Rows that have been overwritten since they were sampled are left out. Without priorities
+        Rows that have been overwritten since they were sampled are ignored. Without priorities
         nothing changes.
 
         Args:
-            rows: (B,) int64, from `Batch.rows`.
-            td_errors: (B,), of either sign.
+            rows: (B,) int64, the `rows` of a `Batch`.
+            td_errors: (B,), positive or negative.
 
         Raises:
-            ValueError: an error is not finite, or their number is not that of the rows.
+            ValueError: a TD error is not finite, or `rows` and `td_errors` differ in shape.
         """
         errors = np.asarray(td_errors, np.float64)
         if errors.shape != np.shape(rows):
-            raise ValueError(f"td_errors of shape {errors.shape} is not allowed: {np.shape(rows)}")
+            allowed = f"have shape {np.shape(rows)}, as rows has"
+            raise ValueError(f"td_errors must {allowed}, got {errors.shape}")
         if not np.isfinite(errors).all():
             first = np.flatnonzero(~np.isfinite(errors))[0]
-            raise ValueError(f"td_errors[{first}]={errors[first]} is not allowed: a finite number")
+            raise ValueError(f"td_errors[{first}] must be a finite number, got {errors[first]}")
         if self._tree:
             places = places_of(self._rings, np.asarray(rows, np.int64))
             kept = places >= 0
@@ -313,38 +321,38 @@ class Replay:
             self._max_priority = max(self._max_priority, float(new.max(initial=0.0)))
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """All that is needed to go on bit for bit, by name; not copied, so save it at once."""
+        """Return everything that resuming bit for bit needs, by name; the arrays are not copies."""
         rings = {f"replay_{name}": array for name, array in self._rings._asdict().items()}
-        chance = {"replay_key": np.array(self._key), "replay_draws": np.array(self._draws)}
+        stream = {"replay_key": np.array(self._key), "replay_draws": np.array(self._draws)}
         contents = {"replay_obs": self._obs, "replay_actions": self._actions}
-        arrays = {**contents, **rings, **chance}
+        arrays = {**contents, **rings, **stream}
         if self._tree:
             arrays["replay_priorities"] = self._tree.weights
             arrays["replay_max_priority"] = np.array(self._max_priority)
         return arrays
 
     def load_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
-        """Take up what `to_arrays` of a replay with the same arguments gave.
+        """Restore the state that `to_arrays` returned for a buffer with the same arguments.
 
         Raises:
-            ValueError: an array is missing, has another shape or dtype, or holds what cannot be;
-                nothing has changed then.
+            ValueError: an array is missing, has another shape or dtype, or holds impossible values.
+                The buffer is then unchanged.
         """
         for name, mine in self.to_arrays().items():
             other = arrays.get(name)
             if other is None:
-                raise ValueError(f"array {name!r} of the replay memory is missing")
+                raise ValueError(f"arrays must have {name!r} for the replay buffer, got none")
             if (other.shape, other.dtype) != (mine.shape, mine.dtype):
                 found, expected = f"{other.dtype} {other.shape}", f"{mine.dtype} {mine.shape}"
-                raise ValueError(f"array {name!r} is {found} and should be {expected}")
+                raise ValueError(f"array {name!r} must be {expected}, got {found}")
         rings = Rings(*(arrays[f"replay_{name}"] for name in Rings._fields))
         wrong = contradiction(rings, self.n_step)
         if self._tree and not wrong:
             fit = _fit(arrays["replay_priorities"], rings.rows["ready"].ravel())
             largest = 0 < arrays["replay_max_priority"] < np.inf
-            wrong = None if fit and largest else "priorities that are none"
+            wrong = None if fit and largest else "impossible priorities"
         if wrong:
-            raise ValueError(f"the replay memory is damaged: it holds {wrong}")
+            raise ValueError(f"the replay buffer is damaged: it holds {wrong}")
         for mine, other in zip(self._rings, rings, strict=True):
             mine[:] = other
         self._obs[:], self._actions[:] = arrays["replay_obs"], arrays["replay_actions"]
@@ -355,7 +363,7 @@ class Replay:
             self._max_priority = float(arrays["replay_max_priority"])
 
     def _places(self, batch_size: int) -> Numbers:
-        """Where the transitions of the next batch begin."""
+        """Return the places where the transitions of the next batch begin."""
         if self._tree:
             points = stratified(self._tree.total, batch_size, self._key, self._draws)
             self._draws += batch_size
@@ -377,17 +385,17 @@ class Replay:
             return np.zeros(0, np.int64)
         known = np.issubdtype(chosen.dtype, np.integer) and np.isin(chosen, every).all()
         if not known or len(np.unique(chosen)) < len(chosen):
-            allowed = f"different numbers, from 0 to {self.num_envs - 1}"
-            raise ValueError(f"envs={envs!r} is not allowed: {allowed}")
+            allowed = f"a slice or different numbers from 0 to {self.num_envs - 1}"
+            raise ValueError(f"envs must be {allowed}, got {envs!r}")
         return chosen.astype(np.int64)
 
     def _checked_obs(self, given: ArrayLike, num_envs: int) -> NDArray[Any]:
         obs = np.asarray(given)
         if obs.ndim < 2 or obs.shape[0] != num_envs or obs.shape[2:] != self.obs_shape:
             expected = ", ".join(map(str, (num_envs, "T", *self.obs_shape)))
-            raise ValueError(f"obs of shape {obs.shape} is not allowed: ({expected})")
+            raise ValueError(f"obs must have shape ({expected}), got {obs.shape}")
         if obs.dtype != self.obs_dtype:
-            raise ValueError(f"obs of dtype {obs.dtype} is not allowed: {self.obs_dtype}")
+            raise ValueError(f"obs must have dtype {self.obs_dtype}, got {obs.dtype}")
         return obs
 
     def _check_memory(self) -> None:
@@ -408,22 +416,23 @@ class Replay:
         if free is not None and needed(self.capacity) > free:
             fitting = bisect(range(1, self.capacity), free, key=needed)
             raise MemoryError(
-                f"capacity={self.capacity} needs {needed(self.capacity) / 1e9:.1f} GB of memory, "
-                f"and {free / 1e9:.1f} GB are free: at most {fitting} would fit"
+                f"capacity must be at most {fitting} to fit into {free / 1e9:.1f} GB of free "
+                f"memory, got {self.capacity}, which needs {needed(self.capacity) / 1e9:.1f} GB"
             )
 
 
 def free_memory() -> int | None:
-    """Bytes of memory that are free; None where the system does not tell, as only Linux does.
+    """Return the free memory in bytes, or None on systems other than Linux, where it is unknown.
 
-    Never more than a container may have in all: on Binder that is far less than the machine has.
+    The result never exceeds the memory limit of a container. On Binder, for example, the limit is
+    far below the machine's memory.
     """
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
         return None
     free = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
-    with contextlib.suppress(OSError, ValueError):  # there is no limit, or it is "max"
+    with contextlib.suppress(OSError, ValueError):  # there is no limit file, or it says "max"
         free.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
     return min(free, default=None)
 
@@ -431,12 +440,12 @@ def free_memory() -> int | None:
 def _checked(name: str, given: ArrayLike, shape: tuple[int, ...], kind: Any) -> NDArray[Any]:
     array = np.asarray(given)
     if array.shape != shape:
-        raise ValueError(f"{name} of shape {array.shape} is not allowed: {shape}, as obs begins")
+        raise ValueError(f"{name} must have shape {shape} to match obs, got {array.shape}")
     if not np.issubdtype(array.dtype, kind):
-        raise ValueError(f"{name} of dtype {array.dtype} is not allowed: {KINDS[kind]}")
+        raise ValueError(f"{name} must be {KINDS[kind]}, got dtype {array.dtype}")
     return array
 
 
 def _fit(weights: NDArray[np.float64], ready: NDArray[np.bool_]) -> bool:
-    """Whether these are priorities of what can be sampled, and of nothing else."""
+    """Return whether exactly the transitions that can be sampled have positive priorities."""
     return bool(np.isfinite(weights).all() and np.array_equal(weights > 0, ready))

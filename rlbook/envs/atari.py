@@ -1,16 +1,17 @@
-"""Atari games, many side by side, as players in the literature see them.
+"""Atari games with the standard preprocessing, stepped in batches.
 
-`"ALE/Breakout-v5"` as the `env` of an agent with a network is one of these. The games are those of
-the Arcade Learning Environment (Bellemare et al., 2013). They come with the package `ale-py`, and
-so does what steps many of them in C++. What players see is standard (Mnih et al., 2015, "Methods";
-Machado et al., "Revisiting the Arcade Learning Environment", 2018): every action lasts four frames,
-of the last two of which the brighter pixels are taken, in grey, 84 x 84; an observation is the last
-four of those; with probability 0.25 an action is not heard and the one before lasts on; a game
-begins after up to 30 actions that do nothing, and a shot where it waits for one; it ends with the
-last life.
+Pass an id such as `"ALE/Breakout-v5"` as the `env` of an agent with a network. The games are those
+of the Arcade Learning Environment (Bellemare et al., 2013). The package `ale-py` provides them and
+steps batches of them in C++. The preprocessing follows the literature (Mnih et al., 2015,
+"Methods"; Machado et al., "Revisiting the Arcade Learning Environment", 2018). Every action is
+repeated for four frames. The maximum over the last two of them is converted to greyscale and
+resized to 84 x 84, and an observation stacks the last four of these images. With probability 0.25,
+the environment repeats the previous action instead of the new one ("sticky actions"). An episode
+begins after up to 30 no-op actions, and after the fire action in games that wait for it. It ends
+when the last life is lost.
 
-An emulator cannot be taken to another process in the middle of a game. Where a worker is rebuilt,
-or an agent is loaded from a file, other games begin.
+The state of an emulator cannot be sent to another process. Therefore new episodes begin when a
+worker is rebuilt, or when an agent is loaded from a file.
 """
 
 from __future__ import annotations
@@ -27,16 +28,16 @@ SIZE, STACK, FRAMES, STICKY = 84, 4, 4, 0.25
 
 
 class Atari:
-    """Makes a game: one, as an environment, or many, as a batch.
+    """A factory for one game, made either as a single environment or as a batch.
 
     Args:
-        env_id: such as `"ALE/Breakout-v5"`.
-        clip_rewards: count only whether points are won or lost, as agents do while they learn; to
-            see the score, evaluate with False.
+        env_id: a Gymnasium id such as `"ALE/Breakout-v5"`.
+        clip_rewards: whether to replace rewards by their signs, as is usual in training. Use False
+            to evaluate an agent by its score.
 
     Raises:
         ImportError: `ale-py` is not installed.
-        ValueError: there is no such game.
+        ValueError: the game does not exist.
     """
 
     def __init__(self, env_id: str, clip_rewards: bool = True) -> None:
@@ -44,16 +45,16 @@ class Atari:
         self.game = _game(env_id)
 
     def __call__(self) -> AtariEnv:
-        """One game, as an ordinary environment."""
+        """Return the game as an ordinary environment."""
         return AtariEnv(self)
 
     def batch(self, seeds: list[int]) -> AtariBatch:
-        """Many games, as a rollout worker wants them."""
+        """Return a batch of games for a rollout worker, one for each seed."""
         return AtariBatch(self, seeds)
 
 
 class AtariBatch:
-    """Several games, stepped side by side; for `rlbook.data.rollout`."""
+    """A batch of games that are stepped together; for `rlbook.data.rollout`."""
 
     restorable = False
 
@@ -65,24 +66,24 @@ class AtariBatch:
         self.born = ""
 
     def reset(self) -> NDArray[np.uint8]:
-        """Begin the first game in each; the first observations."""
+        """Begin the first episode of each game, and return the first observations."""
         return self.begin_anew(np.zeros(len(self.seeds), np.int64))
 
     def begin_anew(self, clocks: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Begin another game in each, in place of those that cannot be brought back.
+        """Begin new episodes in place of those that cannot be restored.
 
         Args:
-            clocks: (N,), steps taken before. Each has games of its own, lest the same be played
-                again and again.
+            clocks: (N,), the number of steps that each game has taken. It changes the seeds, so
+                that the episodes differ from earlier ones.
         """
         frames, _ = self.envs.reset(seed=(self.seeds + clocks) % 2**31)
-        self.stacks[:] = frames  # the first frame stands for those before it
+        self.stacks[:] = frames  # copies of the first frame fill the stack
         self.ended[:] = False
-        self.born = uuid.uuid4().hex  # tells these games from those in whose place they are
+        self.born = uuid.uuid4().hex  # distinguishes these episodes from those that they replace
         return self.stacks
 
     def step(self, actions: NDArray[np.int64]) -> tuple[Any, ...]:
-        """One step of each; observations, rewards, terminated, truncated."""
+        """Step every game, and return observations, rewards, terminated, and truncated."""
         frames, rewards, terminated, truncated, _ = self.envs.step(actions)
         self.stacks[:, :-1] = self.stacks[:, 1:]
         self.stacks[:, -1] = frames[:, 0]
@@ -91,12 +92,12 @@ class AtariBatch:
         return self.stacks, rewards, terminated, truncated
 
     def get_row(self, row: int) -> dict[str, str]:
-        """Only whose game it is, for games begin anew elsewhere."""
+        """Return an identifier of the episodes instead of a state, which can't be copied."""
         return {"born": self.born}
 
 
 class AtariEnv(gymnasium.Env[Any, Any]):
-    """One game, in the same frames."""
+    """A single game with the same preprocessing."""
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 15}
     stack_size, padding_type = STACK, "reset"
@@ -108,25 +109,25 @@ class AtariEnv(gymnasium.Env[Any, Any]):
         self.observation_space = gymnasium.spaces.Box(0, 255, (STACK, SIZE, SIZE), np.uint8)
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
-        """Begin a game."""
+        """Begin an episode."""
         super().reset(seed=seed)
         self.batch = AtariBatch(self.atari, [int(self.np_random.integers(2**31))])
         return self.batch.reset()[0].copy(), {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """One action, for four frames."""
+        """Repeat an action for four frames."""
         if self.batch is None:
             raise gymnasium.error.ResetNeeded("call reset() before the first step()")
         obs, rewards, terminated, truncated = self.batch.step(np.array([action]))
         return obs[0].copy(), float(rewards[0]), bool(terminated[0]), bool(truncated[0]), {}
 
     def render(self) -> Any:
-        """The newest frame, in grey, as uint8 (84, 84, 3)."""
+        """Return the newest frame in greyscale, as uint8 (84, 84, 3)."""
         return None if self.batch is None else np.repeat(self.batch.stacks[0, -1, :, :, None], 3, 2)
 
 
 def _game(env_id: str) -> str:
-    """What the emulator calls the game: `"tic_tac_toe_3d"` for `"ALE/TicTacToe3D-v5"`."""
+    """Return the emulator's name of a game: `"tic_tac_toe_3d"` for `"ALE/TicTacToe3D-v5"`."""
     try:
         import ale_py  # which registers the games
     except ImportError:
@@ -135,19 +136,19 @@ def _game(env_id: str) -> str:
     try:
         return str(gymnasium.spec(env_id).kwargs["game"])
     except (gymnasium.error.Error, KeyError) as error:
-        raise ValueError(f"env={env_id!r} is not allowed: {error}") from error
+        raise ValueError(f"env must be an Atari game, got {env_id!r}: {error}") from error
 
 
 def _vector_env(atari: Atari, num_envs: int) -> Any:
     from ale_py.vector_env import AtariVectorEnv
 
     try:
-        with warnings.catch_warnings():  # of a game that does not exist, which is an error as well
+        with warnings.catch_warnings():  # a game that does not exist is an error as well
             warnings.simplefilter("ignore")
             return AtariVectorEnv(
                 atari.game, num_envs, stack_num=1, img_height=SIZE, img_width=SIZE,
                 frameskip=FRAMES, maxpool=True, repeat_action_probability=STICKY, noop_max=30,
                 use_fire_reset=True, episodic_life=False, reward_clipping=atari.clip_rewards,
             )  # fmt: skip
-    except Exception as error:  # it raises whatever its C++ does
-        raise ValueError(f"env={atari.env_id!r} is not allowed: {error}") from error
+    except Exception as error:  # its C++ code may raise any exception
+        raise ValueError(f"env must be an Atari game, got {atari.env_id!r}: {error}") from error

@@ -1,15 +1,9 @@
-"""Environments as a training loop meets them: one interface for compiled worlds and for all others.
+"""Functions that make environments and find the compiled worlds of `rlbook_envs` behind them.
 
-A loop that learns from a table calls four functions and does not know what is behind them:
-
-    step_key(env_key, counter) -> key                            what is random in one step
-    reset(env, key) -> obs
-    step(env, obs, action, key) -> next_obs, reward, terminated
-    time_limit_reached(env, length, limit) -> truncated
-
-For a world of `rlbook_envs` these are the world's own rules, and the loop is compiled together with
-them; where its state is not what is observed, as in Snake, `env` holds the state. For any other
-Gymnasium environment, which has its own chance, they drive an `Episodes`.
+An agent accepts a Gymnasium id, an environment, or a function. `env_maker` turns each of these into
+a function that every worker can call to make its own environment. `compiled_world` returns the
+compiled world behind an environment, if there is one, so that a training loop can be compiled
+together with the rules of the world. `rlbook.tabular.loop.make_loop` lists these rules.
 """
 
 from __future__ import annotations
@@ -22,7 +16,7 @@ import gymnasium
 import numpy as np
 from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
 
-# What `gymnasium.make` wraps around an environment without changing what it does.
+# Wrappers of `gymnasium.make` that do not change the dynamics of an environment.
 TRANSPARENT = (TimeLimit, OrderEnforcing, PassiveEnvChecker)
 
 NO_LIMIT = int(np.iinfo(np.int64).max)
@@ -31,45 +25,46 @@ EnvSource = str | gymnasium.Env[Any, Any] | Callable[[], gymnasium.Env[Any, Any]
 
 
 def env_maker(env: EnvSource) -> Callable[[], gymnasium.Env[Any, Any]]:
-    """A function that makes a fresh environment, and that can travel to another process.
+    """Return a function that makes a new environment and that can be sent to another process.
 
     Args:
-        env: a Gymnasium id such as `"rlbook/FrozenLake-v0"`, an environment that
-            `gymnasium.make` made, or a callable that makes one.
+        env: a Gymnasium id such as `"rlbook/FrozenLake-v0"`, an environment made by
+            `gymnasium.make`, or a function that makes an environment.
 
     Raises:
-        TypeError: none of these.
+        TypeError: `env` is none of these.
     """
     if isinstance(env, str):
         return partial(make, env)
     if isinstance(env, gymnasium.Env):
         if env.spec is None:
             raise TypeError(
-                f"env={env} was not made by gymnasium.make, so it cannot be made again for every "
-                "worker: give a function that makes it"
+                f"env must be made by gymnasium.make, got {env}. Each worker makes its own "
+                "environment, so pass a function that makes one."
             )
         return partial(make, env.spec)
     if callable(env):
         return env
-    raise TypeError(f"env={env!r} is not allowed: a Gymnasium id, an environment or a function")
+    raise TypeError(f"env must be a Gymnasium id, an environment or a function, got {env!r}")
 
 
 def env_id(env: EnvSource) -> str | None:
-    """The id from which the environment is made; None where it is made in another way."""
+    """Return the Gymnasium id of an environment; None if `env` is not an id."""
     return env if isinstance(env, str) else None
 
 
 def make(spec: Any) -> gymnasium.Env[Any, Any]:
-    """`gymnasium.make`, in a module whose import registers this library's worlds."""
+    """Return `gymnasium.make(spec)`; importing this module registers the library's worlds."""
     made: gymnasium.Env[Any, Any] = gymnasium.make(spec)
     return made
 
 
 def compiled_world(env: gymnasium.Env[Any, Any]) -> tuple[Any, int] | None:
-    """The `World` behind an environment and its time limit in steps; None if there is none.
+    """Return the `World` behind an environment and its time limit in steps, or None.
 
-    A wrapper that changes what happens, such as one that rewrites rewards, hides the world: then
-    the environment is stepped through its wrapper, as any other.
+    The result is None for an environment without a compiled world. It is also None if a wrapper
+    changes the environment, for example its rewards, because a loop that was compiled with the
+    rules of the world would bypass the wrapper.
     """
     limit = NO_LIMIT
     while isinstance(env, gymnasium.Wrapper):

@@ -1,4 +1,4 @@
-"""Numbering the observations of a space, so that a table can have a row for each."""
+"""Numbering of the observations of a space, so that a table can have a row for each of them."""
 
 from __future__ import annotations
 
@@ -8,18 +8,16 @@ from typing import Any, NamedTuple
 import gymnasium
 import numpy as np
 
-from rlbook.envs.making import (
-    NO_LIMIT,
-)
+from rlbook.envs.making import NO_LIMIT
 
 
 class Numbering(NamedTuple):
-    """How the observations of a space are counted.
+    """The number of each observation of a space.
 
     Attributes:
-        size: how many there are.
-        number: from an observation (or an array for each of its parts) to 0 … size - 1; None where
-            it is that number already.
+        size: number of observations in the space.
+        number: a function from an observation (or an array for each of its parts) to its number,
+            from 0 to size - 1; None if observations already are these numbers.
     """
 
     size: int
@@ -27,10 +25,10 @@ class Numbering(NamedTuple):
 
 
 class MixedRadix(NamedTuple):
-    """Numbers observations of several parts as a clock counts seconds."""
+    """Numbering of observations with several parts, as digits of a mixed-radix number."""
 
     sizes: tuple[int, ...]
-    shape: tuple[int, ...]  # of an observation that is an array; () for a tuple
+    shape: tuple[int, ...]  # shape of an observation that is an array; () for a tuple
 
     def __call__(self, obs: Any) -> Any:
         number: Any = 0
@@ -39,14 +37,14 @@ class MixedRadix(NamedTuple):
         return number if np.ndim(number) else int(number)
 
     def parts(self, obs: Any) -> Any:
-        """The parts of an observation, or, for each part, an array with that of many."""
+        """Return the parts of an observation; of several observations, one array for each part."""
         if not self.shape:
             return obs
         obs = np.asarray(obs)  # the parts are on the last axes
         return np.moveaxis(obs.reshape(*obs.shape[: -len(self.shape)], -1), -1, 0)
 
     def allows(self, obs: Any) -> bool:
-        """Whether there is such an observation."""
+        """Return whether `obs` is one observation of the space, or several."""
         try:
             pairs = list(zip(self.parts(obs), self.sizes, strict=True))
             return all(np.all((part >= 0) & (part < size)) for part, size in pairs)
@@ -55,7 +53,7 @@ class MixedRadix(NamedTuple):
 
 
 def numbering(space: gymnasium.Space[Any]) -> Numbering | None:
-    """How the observations of `space` are counted; None if they can't be."""
+    """Return the numbering of the observations of `space`; None if they can't be numbered."""
     spaces = gymnasium.spaces
     shape: tuple[int, ...] = ()
     if isinstance(space, spaces.Discrete) and space.start == 0:
@@ -76,21 +74,24 @@ def numbering(space: gymnasium.Space[Any]) -> Numbering | None:
 
 
 def numbered_spaces(env: gymnasium.Env[Any, Any], algorithm: str) -> tuple[Numbering, int]:
-    """How a table counts the observations of `env`, and how many actions there are.
+    """Return the numbering of the observations of `env`, and its number of actions.
+
+    Args:
+        env: the environment.
+        algorithm: the name of the algorithm, for error messages.
 
     Raises:
-        ValueError: the environment's spaces fit no table.
+        ValueError: no table can represent values for the environment's spaces.
     """
     observations, actions = numbering(env.observation_space), numbering(env.action_space)
     if observations is None:
         raise ValueError(
-            f"{algorithm} keeps a table, so it needs observations that can be counted (Discrete, "
-            f"MultiDiscrete, or a Tuple of Discrete), but this environment has "
-            f"{env.observation_space}"
+            "observation_space must be Discrete, MultiDiscrete, or a Tuple of Discrete for "
+            f"{algorithm}, which learns a table, got {env.observation_space}"
         )
     if actions is None or actions.number is not None:
         raise ValueError(
-            f"{algorithm} keeps a table, so it needs Discrete actions 0 to n-1, but this "
-            f"environment has {env.action_space}"
+            f"action_space must be Discrete and start at 0 for {algorithm}, which learns a table, "
+            f"got {env.action_space}"
         )
     return observations, actions.size

@@ -1,4 +1,4 @@
-"""Observations as networks see them: arrays of one shape and dtype, whatever the environment gives.
+"""Encoding of observations: every observation becomes an array of one shape and dtype.
 
 >>> observations_of(gymnasium.make("FrozenLake-v1")).encode_all([3, 0]).shape
 (2, 16)
@@ -13,30 +13,30 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-# Boards with more kinds of cells than this are seen as numbers, rather than in planes.
+# Boards with more kinds of cells than this are encoded as numbers instead of planes.
 MOST_LEVELS = 64
 
-# Whole numbers that may be larger than this are not scaled: such a bound says only that there is
-# none, and what is really seen would vanish beside it.
+# Whole numbers with a larger bound than this are not scaled. Such a bound usually means that there
+# is none, and typical observations would become tiny if they were divided by it.
 LARGEST_SCALE = 2**16
 
 SIGNED = {"uint16": "int32", "uint32": "int64", "uint64": "int64"}
 
 
 class Observations(NamedTuple):
-    """How observations are stored, and how large their numbers get.
+    """How the observations of an environment are stored and scaled.
 
     Attributes:
-        shape: of one observation.
-        dtype: of its numbers.
-        scale: what the network divides them by: the largest that there is, if they are whole and
-            that is known.
-        levels: of a board of so few different whole numbers that each gets a plane of its own, how
-            many there are; else 0.
-        low: the lowest of them.
-        stack: how many frames, one after the other in time, an observation consists of.
-        space: where an observation must be flattened first (by `gymnasium.spaces.flatten`), the
-            space that says how; else None.
+        shape: shape of one observation.
+        dtype: dtype in which observations are stored.
+        scale: the number by which the network divides observations. It is the largest possible
+            value if observations are whole numbers with a known bound, and 1 otherwise.
+        levels: number of different cell values of a board, each of which gets its own plane; 0 for
+            observations that are not encoded as planes.
+        low: the lowest cell value of a board.
+        stack: number of consecutive frames in an observation.
+        space: the space of observations that must be flattened by `gymnasium.spaces.flatten`; None
+            for observations that are arrays already.
     """
 
     shape: tuple[int, ...]
@@ -49,44 +49,42 @@ class Observations(NamedTuple):
 
     @property
     def frame_shape(self) -> tuple[int, ...]:
-        """What is new in every observation: of a stack, one frame."""
+        """Shape of the new part of every observation, which is one frame of a stack."""
         return self.shape[1:] if self.stack > 1 else self.shape
 
     def newest(self, obs: NDArray[Any]) -> NDArray[Any]:
-        """(N, T, *shape) to (N, T, *frame_shape)."""
+        """Return the newest frames, (N, T, *frame_shape), of observations (N, T, *shape)."""
         return obs[:, :, -1] if self.stack > 1 else obs
 
     def encode_all(self, observations: Any) -> NDArray[Any]:
-        """Observations of several environments as one array, (N, *shape).
+        """Return observations of several environments as one array, (N, *shape).
 
         Raises:
-            ValueError: an array of another shape, or a number that there is not.
+            ValueError: an observation has another shape, or is not in a `Discrete` space.
         """
         if self.space is None:
             array = np.asarray(observations, self.dtype)
             if array.shape[1:] != self.shape:
-                raise ValueError(
-                    f"observations of shape {array.shape[1:]} are not allowed: {self.shape}"
-                )
+                raise ValueError(f"obs must have shape {self.shape}, got {array.shape[1:]}")
             return array
         if isinstance(self.space, gymnasium.spaces.Discrete):
             ones = np.asarray(observations)[:, None] - self.space.start == np.arange(self.space.n)
             if not ones.any(axis=1).all():
-                raise self._refused(observations)
+                raise self._not_in_space(observations)
             return ones.astype(self.dtype)
         flat = [gymnasium.spaces.flatten(self.space, each) for each in observations]
         return np.asarray(flat, self.dtype)
 
-    def _refused(self, observations: Any) -> ValueError:
-        return ValueError(f"obs={observations!r} is not allowed: one of {self.space}, or more")
+    def _not_in_space(self, obs: Any) -> ValueError:
+        return ValueError(f"obs must be one or several elements of {self.space}, got {obs!r}")
 
     @property
     def num_inputs(self) -> int:
-        """How many numbers `as_vectors` makes of one observation."""
+        """Length of the vector that `as_vectors` returns for one observation."""
         return math.prod(self.shape) * max(self.levels, 1)
 
     def as_vectors(self, obs: NDArray[Any]) -> NDArray[np.float32]:
-        """(B, *shape) to (B, num_inputs): scaled, or of a board, one plane after the other."""
+        """Return scaled vectors, or the planes of boards, (B, num_inputs), for (B, *shape)."""
         if self.levels:
             kinds = np.arange(self.low, self.low + self.levels).reshape(-1, *[1] * len(self.shape))
             obs = obs[:, None] == kinds
@@ -94,32 +92,33 @@ class Observations(NamedTuple):
         return vectors if self.scale == 1 else vectors / np.float32(self.scale)
 
     def batch_of(self, obs: Any) -> tuple[NDArray[Any], bool]:
-        """One observation or several as an array (B, *shape), and whether it was one.
+        """Return a batch (B, *shape) of one or several observations, and whether there was one.
 
         Raises:
-            ValueError: it is neither.
+            ValueError: `obs` is neither an observation nor a sequence of observations.
         """
         if self.space is None:
             given = np.asarray(obs)
             single = given.shape == self.shape
             if not single and (given.shape[1:] != self.shape or not len(given)):
                 raise ValueError(
-                    f"obs of shape {given.shape} is not allowed: {self.shape}, or more"
+                    f"obs must have shape {self.shape}, with one more axis in front for a batch, "
+                    f"got {given.shape}"
                 )
             return self.encode_all(given[None] if single else given), single
         allowed = _without_bounds(self.space)
         single = allowed.contains(obs)
         several = [obs] if single else list(obs) if np.iterable(obs) else []
         if not several or not all(allowed.contains(each) for each in several):
-            raise self._refused(obs)
+            raise self._not_in_space(obs)
         return self.encode_all(several), single
 
 
 def observations_of(env: gymnasium.Env[Any, Any]) -> Observations:
-    """How a network sees what this environment shows.
+    """Return the encoding of an environment's observations.
 
-    A `Box` stays as it is, but for double precision; everything else that Gymnasium can flatten
-    becomes a vector, in which a `Discrete` number is a one among zeros.
+    Observations of a `Box` keep their shape, with floats in single precision. All others that
+    Gymnasium can flatten become vectors, in which a `Discrete` number is one-hot encoded.
 
     Raises:
         ValueError: the observations can't be flattened.
@@ -140,14 +139,14 @@ def observations_of(env: gymnasium.Env[Any, Any]) -> Observations:
         largest = max(-low, high, 1)
         return found._replace(scale=float(largest if largest <= LARGEST_SCALE else 1))
     if not space.is_np_flattenable:
-        raise ValueError(f"the environment's observations can't be made an array: {space}")
+        raise ValueError(f"observation_space must be one that can be flattened, got {space}")
     return Observations((gymnasium.spaces.flatdim(space),), space=space)
 
 
 def _without_bounds(space: Any) -> Any:
-    """A space that also holds what lies a little outside this one, or is in double precision.
+    """Return a space that also contains observations out of bounds or in double precision.
 
-    Environments give such observations, and a network makes nothing of the difference.
+    Some environments return observations slightly out of bounds, and networks can process them.
     """
     spaces = gymnasium.spaces
     if isinstance(space, spaces.Dict):
@@ -160,14 +159,15 @@ def _without_bounds(space: Any) -> Any:
 
 
 def _stored(whole: np.dtype[Any]) -> str:
-    """The name of the dtype that whole numbers are kept in: signed beyond bytes, for torch."""
+    """Return the dtype that stores whole numbers; above uint8 it is signed, as torch needs."""
     return SIGNED.get(whole.name, whole.name)
 
 
 def frames_of(env: gymnasium.Env[Any, Any]) -> int:
-    """How many frames an observation is a stack of, if it is one like those of Gymnasium's wrapper.
+    """Return the number of stacked frames in an observation; 1 if observations are not stacked.
 
-    One that begins an episode with copies of the first frame can be put together again from frames.
+    Only stacks that begin an episode with copies of its first frame count, as those of Gymnasium's
+    wrapper do by default, because they can be rebuilt from single frames.
     """
     pictures = len(env.observation_space.shape or ()) == 3
     size = getattr(env, "stack_size", 1)  # of `gymnasium.wrappers.FrameStackObservation`

@@ -1,7 +1,7 @@
 """A network of linear layers with ReLU between them, in NumPy.
 
-The matrices of the book's small networks take less time to multiply than torch takes to record the
-operations that it will differentiate; `make bench` has the figures.
+The book's small networks multiply their matrices in less time than torch takes to record the
+operations for differentiation. `make bench` shows the figures.
 
 >>> network = Dense((4, 64, 2), seed=1)
 >>> network(np.zeros((8, 4), np.float32)).shape
@@ -27,13 +27,13 @@ from rlbook.nn.network import Floats, check_weights
 
 
 class Dense:
-    """Linear layers with ReLU between them.
+    """A network of linear layers with ReLU between them.
 
     Args:
-        sizes: units of each layer, from the input to the output.
-        seed: of the first weights, uniform within 1 / sqrt(inputs), as torch has them.
-        out_shape: of one output; by default, (sizes[-1],).
-        observations: how observations become vectors; by default, they are laid flat.
+        sizes: number of units in each layer, from the input to the output.
+        seed: seed of the initial weights, which are uniform between ±1 / sqrt(inputs), as in torch.
+        out_shape: shape of one output; by default, (sizes[-1],).
+        observations: how observations become vectors; by default, they are flattened.
     """
 
     noise_size = 0
@@ -58,7 +58,7 @@ class Dense:
             bias[:] = rng.uniform(-bound, bound, bias.shape)
 
     def layers(self, vector: Floats) -> list[tuple[Floats, Floats]]:
-        """The parts of a vector: each layer's weights (units, inputs) and biases (units,)."""
+        """Return each layer's weights (units, inputs) and biases (units,), as views of a vector."""
         parts, start = [], 0
         for inputs, units in self.shapes:
             middle, end = start + inputs * units, start + (inputs + 1) * units
@@ -67,43 +67,43 @@ class Dense:
         return parts
 
     def get_weights(self) -> Floats:
-        """All weights in one vector, (P,) float32; not a copy."""
+        """Return all weights as one vector, (P,) float32, which is not a copy."""
         return self.weights
 
     def set_weights(self, weights: Floats) -> None:
-        """Take these.
+        """Replace all weights.
 
         Raises:
-            ValueError: there are more of them, or fewer.
+            ValueError: the number of weights is wrong.
         """
         check_weights(weights, self.weights.shape)
         self.weights[:] = weights
 
     def __call__(self, obs: NDArray[Any], noise: Floats | None = None) -> Floats:
-        """(B, *shape) to (B, *out_shape)."""
+        """Return the outputs, (B, *out_shape), for observations (B, *shape)."""
         return self._forward(obs)[-1].reshape(-1, *self.out_shape)
 
     def vjp(
         self, obs: NDArray[Any], noise: Floats | None = None
     ) -> tuple[Floats, Callable[[Floats], Floats]]:
-        """See `Network.vjp`: the chain rule, layer by layer."""
+        """Return the outputs and their backward function, which applies the chain rule by layer."""
         *inputs, out = self._forward(obs)
 
-        def backward(slopes: Floats) -> Floats:
-            gradient, slopes = np.empty_like(self.weights), slopes.reshape(len(out), -1)
-            layers = zip(self.layers(self.weights), self.layers(gradient), inputs, strict=True)
-            for (weight, _), (weight_slopes, bias_slopes), x in reversed(list(layers)):
-                np.dot(slopes.T, x, out=weight_slopes)
-                np.sum(slopes, axis=0, out=bias_slopes)
+        def backward(gradient: Floats) -> Floats:
+            result, gradient = np.empty_like(self.weights), gradient.reshape(len(out), -1)
+            layers = zip(self.layers(self.weights), self.layers(result), inputs, strict=True)
+            for (weight, _), (weight_gradient, bias_gradient), x in reversed(list(layers)):
+                np.dot(gradient.T, x, out=weight_gradient)
+                np.sum(gradient, axis=0, out=bias_gradient)
                 if x is not inputs[0]:
-                    slopes = slopes @ weight
-                    slopes *= x > 0  # what ReLU held back moves nothing
-            return gradient
+                    gradient = gradient @ weight
+                    gradient *= x > 0  # the derivative of ReLU is 0 where its output is 0
+            return result
 
         return out.reshape(-1, *self.out_shape), backward
 
     def _forward(self, obs: NDArray[Any]) -> list[Floats]:
-        """What goes into each layer, and what comes out of the last."""
+        """Return the input of each layer, followed by the output of the last layer."""
         x = self.observations.as_vectors(obs)
         found = [x]
         *hidden, last = self.layers(self.weights)
@@ -114,8 +114,10 @@ class Dense:
         return [*found, x @ last[0].T + last[1]]
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, weights=state["weights"].copy())  # what travelled is read-only
+        vars(self).update(
+            state, weights=state["weights"].copy()
+        )  # unpickled arrays may be read-only
 
     def optimiser(self, epsilon: float) -> Adam:
-        """What moves the weights."""
+        """Return an optimiser for the weights."""
         return Adam(self.weights, epsilon)

@@ -1,9 +1,9 @@
-"""Networks as algorithms use them: arrays go in, arrays come out, and slopes find their way back.
+"""The interface of networks: arrays go in, arrays come out, and gradients are propagated back.
 
-An algorithm knows how its loss changes with what the network says. How that changes with the
-weights is the network's business: `vjp`, a vector-Jacobian product, takes the one to the other.
+An algorithm knows the gradient of its loss with respect to the outputs of the network. The network
+turns this gradient into the one with respect to its weights, by `vjp`, a vector-Jacobian product.
 
-Two kinds of network have these methods: `rlbook.nn.dense.Dense`, in NumPy, for vectors, and
+Two classes have this interface: `rlbook.nn.dense.Dense`, in NumPy, for vectors, and
 `rlbook.nn.torch_networks.TorchNetwork` for everything else.
 """
 
@@ -19,33 +19,39 @@ Floats = NDArray[np.float32]
 
 
 class Network(Protocol):
-    """What an algorithm needs of a network.
+    """The methods of a network that algorithms use.
 
     Attributes:
-        noise_size: how many random numbers one row of noise has; 0 if it is not noisy.
+        noise_size: length of a row of noise; 0 if no layer is noisy.
     """
 
     noise_size: int
 
     def get_weights(self) -> Floats:
-        """All weights in one vector, (P,) float32."""
+        """Return all weights as one vector, (P,) float32."""
 
     def set_weights(self, weights: Floats) -> None:
-        """Take these."""
+        """Replace all weights."""
 
     def __call__(self, obs: NDArray[Any], noise: Floats | None = None) -> Floats:
-        """(B, *shape) to (B, *out); `noise` is (B or 1, noise_size), None for none."""
+        """Return the outputs, (B, *out), for observations (B, *shape).
+
+        `noise` is (B or 1, noise_size), or None for outputs without noise.
+        """
 
     def vjp(
         self, obs: NDArray[Any], noise: Floats | None = None
     ) -> tuple[Floats, Callable[[Floats], Any]]:
-        """The output, and a function from its slopes (B, *out) to those of the weights (P,)."""
+        """Return the outputs and a function that propagates gradients back to the weights.
+
+        The function takes the gradient at the outputs, (B, *out), to that at the weights, (P,).
+        """
 
     def optimiser(self, epsilon: float) -> Any:
-        """What moves the weights: `rlbook.nn.adam.Adam`, or what behaves as it does."""
+        """Return an optimiser for the weights, with the methods of `rlbook.nn.adam.Adam`."""
 
 
 def check_weights(weights: Floats, shape: tuple[int, ...]) -> None:
-    """Raise a ValueError unless there are as many weights as a network has."""
+    """Raise a ValueError unless `weights` has the shape of the network's weights."""
     if weights.shape != shape:
-        raise ValueError(f"weights of shape {weights.shape} are not allowed: {shape}")
+        raise ValueError(f"weights must have shape {shape}, got {weights.shape}")

@@ -1,4 +1,4 @@
-"""Networks of action values."""
+"""Construction of networks that compute action values."""
 
 from __future__ import annotations
 
@@ -23,18 +23,20 @@ def q_network(
     seed: int = 0,
     device: str = "cpu",
 ) -> Network:
-    """A network of action values (B, A), or of the logits of their distributions (B, A, K).
+    """Return a network that computes action values, or the logits of their distributions.
+
+    The output is (B, A) for values and (B, A, K) for logits.
 
     Args:
-        observations: what goes in.
+        observations: the observations that the network takes.
         num_actions: A.
-        hidden: units of each hidden layer.
-        channels: of each convolution over pictures; none for none.
-        dueling: separate heads for the state's value and the actions' advantages.
-        noisy: noise in the weights of the last two layers.
-        num_atoms: K; 0 for values.
-        seed: of the first weights.
-        device: where it computes.
+        hidden: number of units in each hidden layer.
+        channels: number of channels of each convolution over images; () for no convolutions.
+        dueling: whether the state's value and the actions' advantages have separate heads.
+        noisy: whether the last two layers have noisy weights.
+        num_atoms: K, the number of atoms of a distribution; 0 for action values.
+        seed: seed of the initial weights.
+        device: the torch device on which the network computes.
     """
     out_shape = (num_actions, num_atoms) if num_atoms else (num_actions,)
     if needs_torch(observations, channels, dueling, noisy, device):
@@ -52,6 +54,6 @@ def q_network(
 def needs_torch(
     observations: Observations, channels: Sequence[int], dueling: bool, noisy: bool, device: str
 ) -> bool:
-    """Whether `Dense` will not do."""
+    """Return whether the network needs torch, because `Dense` does not support these options."""
     convolutions = len(observations.shape) > 1 and len(channels) > 0
     return convolutions or dueling or noisy or device != "cpu"

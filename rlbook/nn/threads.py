@@ -1,4 +1,4 @@
-"""How many threads numerical libraries use."""
+"""Control of the number of threads that numerical libraries use."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Keep matrix products to one thread: with more, sums may round differently.
+    """Limit matrix products to one thread, because more threads may round sums differently.
 
-    Products as small as these are also slower with more.
+    Small products are also slower with several threads.
     """
     torch = sys.modules.get("torch")
     before = torch.get_num_threads() if torch else 0
     with _libraries(torch is not None).limit(limits=1):
         if torch:
-            torch.set_num_threads(1)  # or its first product takes what MKL_NUM_THREADS says
+            torch.set_num_threads(1)  # otherwise its first product would follow MKL_NUM_THREADS
         try:
             yield
         finally:
@@ -29,7 +29,7 @@ def one_thread() -> Iterator[None]:
 
 @cache
 def _libraries(with_torch: bool) -> Any:
-    # It knows the libraries that are there when it is made, and torch brings one along.
+    # A controller only knows the libraries that are loaded when it is made, and torch loads one.
     from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
     return ThreadpoolController()

@@ -1,8 +1,8 @@
-"""Networks that torch differentiates: for pictures, for two heads, for noise, for GPUs.
+"""Networks in torch: for images, dueling heads, noisy layers and GPUs.
 
-All weights of a network lie in one flat vector, and so do their gradients. To copy a network, to
-send it to a worker, to take a step of the optimiser or to add up gradients from several machines is
-then one operation on one array, however many layers there are.
+All weights of a network are stored in one flat vector, and so are their gradients. Therefore a copy
+of the network, a message to a worker, an optimiser step, and a sum of gradients from several
+workers are each one operation on one array, however many layers the network has.
 """
 
 from __future__ import annotations
@@ -22,18 +22,19 @@ from rlbook.envs.observations import Observations
 from rlbook.nn.adam import Adam, check_moments
 from rlbook.nn.network import check_weights
 
-# Pictures whose shorter side has at least so many pixels get the network of the Atari papers.
+# Images whose shorter side has at least this many pixels get the network of the Atari papers.
 FRAME_PIXELS = 36
 
 ADAM_NAMES = ("exp_avg", "exp_avg_sq", "step")
 
 
 class NoisyLinear(nn.Module):
-    """A linear layer whose weights tremble, by amounts that it learns.
+    """A linear layer whose weights have noise, the scale of which is learned.
 
     The noise is factorised: y = (μ + σ ⊙ ε_out ε_inᵀ) x + …, with one ε for each input and each
-    output (Fortunato et al., "Noisy networks for exploration", 2018, equations 9 to 11). Written as
-    μ x + ε_out ⊙ σ (ε_in ⊙ x), each row of a batch can have noise of its own.
+    output (Fortunato et al., "Noisy networks for exploration", 2018, equations 9 to 11). Because
+    the layer computes this as μ x + ε_out ⊙ σ (ε_in ⊙ x), every row of a batch can have its own
+    noise.
     """
 
     def __init__(self, num_in: int, num_out: int, sigma: float = 0.5) -> None:
@@ -46,7 +47,7 @@ class NoisyLinear(nn.Module):
         self.bias_sigma = nn.Parameter(torch.full((num_out,), sigma * bound))
 
     def forward(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Apply the layer to (B, num_in); `noise` is (B or 1, num_in + num_out), None for none."""
+        """Apply the layer to (B, num_in); `noise` is None or (B or 1, num_in + num_out)."""
         mean = functional.linear(x, self.weight, self.bias)
         if noise is None:
             return mean
@@ -57,11 +58,12 @@ class NoisyLinear(nn.Module):
 
 
 class Body(nn.Module):
-    """From observations to features: layers for vectors, for boards, or for frames.
+    """Layers that turn observations, which are vectors, boards, or frames, into features.
 
-    Boards keep their size through convolutions of 3 x 3 with so many channels, and each kind of
-    cell has a plane. Frames shrink through the three convolutions of Mnih et al., "Human-level
-    control through deep reinforcement learning", 2015, whatever `channels` are, unless none.
+    A board is represented by one plane for each kind of cell and keeps its size through 3 x 3
+    convolutions with these `channels`. Frames go through the three convolutions of Mnih et al.,
+    "Human-level control through deep reinforcement learning", 2015, whatever `channels` contains.
+    With `channels=()`, boards and frames are flattened instead.
     """
 
     def __init__(
@@ -71,12 +73,14 @@ class Body(nn.Module):
         self.observations, shape = observations, observations.shape
         if len(shape) > 3 and channels:
             raise ValueError(
-                f"observations of shape {shape} are not allowed: 3 axes at most, or channels=() to "
-                "lay them flat"
+                f"observations must have at most 3 axes, got shape {shape}. Pass channels=() to "
+                "flatten them."
             )
-        # A picture is (height, width), (channels, height, width) or (height, width, channels).
+        # An image is (height, width), (channels, height, width) or (height, width, channels).
         last = len(shape) == 3 and shape[-1] < min(shape[:2])
-        self.channels_last = last and len(channels) > 0  # what is laid flat stays as it is
+        self.channels_last = (
+            last and len(channels) > 0
+        )  # flattened images keep the order of their axes
         self.layers = nn.Sequential()
         size = observations.num_inputs
         if len(shape) in (2, 3) and channels:
@@ -93,11 +97,11 @@ class Body(nn.Module):
         self.num_features = size
 
     def forward(self, obs: Tensor) -> Tensor:
-        """(B, *shape), of any dtype, to (B, num_features)."""
+        """Return features, (B, num_features), of observations (B, *shape) of any dtype."""
         return self.layers(self._as_input(obs))  # type: ignore[no-any-return]
 
     def _as_input(self, obs: Tensor) -> Tensor:
-        """Floats; of a picture, (B, channels, height, width)."""
+        """Return observations as floats; images become (B, channels, height, width)."""
         _, _, scale, levels, low, *_ = self.observations
         if levels:
             values = torch.arange(low, low + levels, device=obs.device)
@@ -136,7 +140,7 @@ class Head(nn.Module):
         self.noise_sizes = (num_in + hidden, hidden + num_out) if noisy else (0, 0)
 
     def forward(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
-        """(B, num_in) to (B, num_out); `noise` as `NoisyLinear` has it, for both layers."""
+        """Return (B, num_out) for (B, num_in); `noise` is for both layers, as in `NoisyLinear`."""
         if noise is None:
             return self.out(functional.relu(self.hidden(x)))  # type: ignore[no-any-return]
         first, second = noise.split(self.noise_sizes, dim=1)
@@ -144,18 +148,18 @@ class Head(nn.Module):
 
 
 class QNetwork(nn.Module):
-    """Action values, or the logits of their distributions, of every action.
+    """A network that computes the values of all actions, or the logits of their distributions.
 
     Args:
-        observations: what goes in.
+        observations: the observations that the network takes.
         num_actions: A.
-        hidden: units of each hidden layer; the last of them is part of the head.
-        channels: of each convolution over pictures; none for none.
-        dueling: separate heads for the state's value and the actions' advantages, Q = V + A -
-            mean(A) (Wang et al., "Dueling network architectures", 2016, equation 9).
-        noisy: layers of the heads are `NoisyLinear`.
-        num_atoms: K; the output is then the logits of a distribution over K returns (Bellemare et
-            al., "A distributional perspective on reinforcement learning", 2017). 0: values.
+        hidden: number of units in each hidden layer; the last of these layers belongs to the head.
+        channels: number of channels of each convolution over images; () for no convolutions.
+        dueling: whether the state's value and the actions' advantages have separate heads, Q = V +
+            A - mean(A) (Wang et al., "Dueling network architectures", 2016, equation 9).
+        noisy: whether the layers of the heads are `NoisyLinear`.
+        num_atoms: K, the number of returns over which the logits define a distribution (Bellemare
+            et al., "A distributional perspective on reinforcement learning", 2017); 0 for values.
     """
 
     def __init__(
@@ -181,11 +185,11 @@ class QNetwork(nn.Module):
 
     @property
     def noise_size(self) -> int:
-        """How many random numbers one row of noise has; 0 where no layer is noisy."""
+        """Length of a row of noise; 0 if no layer is noisy."""
         return sum(self.noise_sizes)
 
     def forward(self, obs: Tensor, noise: Tensor | None = None) -> Tensor:
-        """(B, *shape) to (B, A), or to (B, A, K) logits; `noise` is (B or 1, noise_size)."""
+        """Return values (B, A) or logits (B, A, K); `noise` is None or (B or 1, noise_size)."""
         features = self.body(obs)
         noises = [None, None] if noise is None else noise.split(self.noise_sizes, dim=1)
         out: Tensor = self.advantage(features, noises[0])
@@ -198,63 +202,63 @@ class QNetwork(nn.Module):
 
 
 class TorchNetwork:
-    """A torch module as `rlbook.nn.networks.Network` wants it: arrays go in, arrays come out.
+    """A torch module with the interface `rlbook.nn.network.Network`.
 
     Args:
-        make_module: makes the module.
-        seed: of its first weights.
-        device: where it computes, as torch names it.
+        make_module: a function that makes the module.
+        seed: seed of the initial weights.
+        device: the torch device on which the module computes.
 
     Attributes:
-        noise_size: how many random numbers one row of noise has.
+        noise_size: length of a row of noise; 0 if no layer is noisy.
     """
 
     def __init__(self, make_module: Callable[[], QNetwork], seed: int, device: str) -> None:
         self._made_with = make_module, seed, device
-        with torch.random.fork_rng(devices=[]):  # torch's own chance goes on as it was
+        with torch.random.fork_rng(devices=[]):  # torch's own random generator keeps its state
             torch.manual_seed(seed % 2**63)
             self.module = make_module().to(device)
         self.device, self.noise_size = device, self.module.noise_size
         self.flat = flatten(self.module)
 
     def get_weights(self) -> NDArray[np.float32]:
-        """(P,) float32; on the CPU a view."""
+        """Return all weights as one vector, (P,) float32; on the CPU it is a view."""
         return self.flat.detach().cpu().numpy()  # type: ignore[no-any-return]
 
     def set_weights(self, weights: NDArray[np.float32]) -> None:
-        """Take these.
+        """Replace all weights.
 
         Raises:
-            ValueError: there are more of them, or fewer.
+            ValueError: the number of weights is wrong.
         """
         check_weights(weights, tuple(self.flat.shape))
         self.flat.data.copy_(torch.from_numpy(np.array(weights)))
 
     def __call__(self, obs: NDArray[Any], noise: NDArray[np.float32] | None = None) -> Any:
-        """(B, *shape) to (B, *out); `noise` is (B or 1, noise_size)."""
+        """Return the outputs, (B, *out); `noise` is None or (B or 1, noise_size)."""
         with torch.inference_mode():
             return self.module(self._tensor(obs), self._tensor(noise)).cpu().numpy()
 
     def vjp(self, obs: NDArray[Any], noise: NDArray[np.float32] | None = None) -> Any:
-        """The output, and a function from its slopes to those of the weights."""
+        """Return the outputs and a function that takes their gradient to that of the weights."""
         out = self.module(self._tensor(obs), self._tensor(noise))
 
-        def backward(slopes: NDArray[np.float32]) -> Any:
+        def backward(gradient: NDArray[np.float32]) -> Any:
             self.flat.grad.zero_()  # type: ignore[union-attr]
-            out.backward(self._tensor(slopes))
-            gradient = self.flat.grad.clone()  # type: ignore[union-attr]
-            return gradient.numpy() if self.device == "cpu" else gradient
+            out.backward(self._tensor(gradient))
+            result = self.flat.grad.clone()  # type: ignore[union-attr]
+            return result.numpy() if self.device == "cpu" else result
 
         return out.detach().cpu().numpy(), backward
 
     def optimiser(self, epsilon: float) -> Any:
-        """What moves the weights."""
+        """Return an optimiser for the weights."""
         if self.device == "cpu":
             return Adam(self.get_weights(), epsilon)
         return TorchAdam(self.flat, epsilon)
 
     def __reduce__(self) -> Any:
-        return _again, (self._made_with, self.get_weights())
+        return _rebuilt, (self._made_with, self.get_weights())
 
     def _tensor(self, array: Any) -> Any:
         if array is None:
@@ -262,17 +266,17 @@ class TorchNetwork:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
 
-def _again(made_with: Any, weights: NDArray[np.float32]) -> TorchNetwork:
-    """A network that has travelled."""
+def _rebuilt(made_with: Any, weights: NDArray[np.float32]) -> TorchNetwork:
+    """Return a network that was pickled."""
     network = TorchNetwork(*made_with)
     network.set_weights(weights)
     return network
 
 
 def flatten(network: nn.Module) -> nn.Parameter:
-    """Lay all weights of a network into one vector, and their gradients into its `grad`.
+    """Move all weights of a network into one vector, and their gradients into its `grad`.
 
-    The layers go on as before: their parameters are now windows onto the vector.
+    The network works as before, because its parameters become views of the vector.
 
     Returns:
         (P,) float32.
@@ -282,29 +286,29 @@ def flatten(network: nn.Module) -> nn.Parameter:
     flat.grad = torch.zeros_like(flat)
     start = 0
     for parameter in parameters:
-        window = slice(start, start + parameter.numel())
-        parameter.data = flat.data[window].view_as(parameter)
-        parameter.grad = flat.grad[window].view_as(parameter)
+        part = slice(start, start + parameter.numel())
+        parameter.data = flat.data[part].view_as(parameter)
+        parameter.grad = flat.grad[part].view_as(parameter)
         start += parameter.numel()
     return flat
 
 
 class TorchAdam:
-    """`rlbook.nn.adam.Adam` for a vector on a GPU."""
+    """The optimiser `rlbook.nn.adam.Adam` for a vector on a GPU."""
 
     def __init__(self, flat: nn.Parameter, epsilon: float) -> None:
         self.flat = flat
         self.optimiser = torch.optim.Adam([flat], eps=epsilon, fused=True)
 
-    def step(self, gradient: Any, rate: float, longest: float) -> None:
-        """See `Adam.step`."""
+    def step(self, gradient: Any, learning_rate: float, max_norm: float) -> None:
+        """Take one step against the gradient; see `Adam.step`."""
         gradient = torch.as_tensor(gradient, device=self.flat.device)
-        self.flat.grad.copy_(gradient * (longest / gradient.norm().clamp(min=longest)))  # type: ignore[union-attr]
-        self.optimiser.param_groups[0]["lr"] = rate
+        self.flat.grad.copy_(gradient * (max_norm / gradient.norm().clamp(min=max_norm)))  # type: ignore[union-attr]
+        self.optimiser.param_groups[0]["lr"] = learning_rate
         self.optimiser.step()
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """See `Adam.to_arrays`."""
+        """Return the state of the optimiser as named arrays; see `Adam.to_arrays`."""
         state = self.optimiser.state[self.flat] or dict.fromkeys(ADAM_NAMES, self.flat.detach() * 0)
         return {
             "adam_first": state["exp_avg"].cpu().numpy(),
@@ -313,7 +317,7 @@ class TorchAdam:
         }
 
     def load_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
-        """See `Adam.load_arrays`."""
+        """Restore the state of the optimiser; see `Adam.load_arrays`."""
         check_moments(arrays, tuple(self.flat.shape))
         numbers = arrays["adam_first"], arrays["adam_second"], np.float32(arrays["adam_steps"])
         tensors = [torch.from_numpy(np.array(each)).to(self.flat.device) for each in numbers]

@@ -1,7 +1,7 @@
-"""The agent around a table: it sends workers out to learn and puts together what they bring.
+"""The base class of agents with a table: it distributes the learning and combines the results.
 
-What `QLearning`, `Sarsa` and `MonteCarlo` have in common. Each of them says which `Method` its
-workers run. Everything else is here, or, where it is the same for every agent, in `rlbook.agent`.
+`QLearning`, `Sarsa` and `MonteCarlo` are subclasses, each of which chooses the `Method` that its
+workers run. This module has what they share, and `rlbook.agent` has what all agents share.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from rlbook import backends, schedules
 from rlbook.agent import Agent, Arrays
-from rlbook.arguments import check_number, check_whole
+from rlbook.arguments import check_choice, check_number, check_whole
 from rlbook.envs.making import EnvSource
 from rlbook.envs.numbering import numbered_spaces
 from rlbook.schedules import Schedule
@@ -31,20 +31,20 @@ TABLES = ("auto", "dense", "hash")
 
 @dataclass(frozen=True)
 class TableHyperparameters:
-    """What every tabular agent can be told beside the environment, the seed and where to run.
+    """Hyperparameters shared by all agents with a table.
 
     Attributes:
-        learning_rate: step size α, in (0, 1], or a schedule of `rlbook.schedules`. Larger forgets
-            faster (Sutton and Barto, 2018, equation 2.5).
-        gamma: discount γ per step, in [0, 1]. Use 1 only where every episode ends.
+        learning_rate: step size α, in (0, 1], or a schedule of `rlbook.schedules`. With a larger
+            step size, the agent forgets faster (Sutton and Barto, 2018, equation 2.5).
+        gamma: discount γ per step, in [0, 1]. Use 1 only if every episode ends.
         epsilon: probability of a random action, in [0, 1], or a schedule (Sutton and Barto, section
-            2.2; most of their examples have 0.1).
-        initial_value: what every entry of the table starts from, in units of return. More than the
-            optimum makes the agent try everything (Sutton and Barto, section 2.6).
-        sync_every: steps that each environment takes on its own copy of the table before the
-            copies become one. With one environment there is nothing to put together.
-        table: `"dense"`, a row for every state there is; `"hash"`, for every state that was met;
-            `"auto"`, dense up to a million states.
+            2.2; most of their examples use 0.1).
+        initial_value: initial value of every entry of the table, in units of return. A value above
+            the optimal ones makes the agent explore (Sutton and Barto, section 2.6).
+        sync_every: number of steps that each environment takes on its own copy of the table before
+            the copies are merged. It has no effect on the result with one environment.
+        table: `"dense"` for a row for every state; `"hash"` for a row for every visited state;
+            `"auto"` for a dense table up to a million states.
     """
 
     learning_rate: float | Schedule | None = 0.05
@@ -62,50 +62,48 @@ class TableHyperparameters:
             self._set(name, check_number(name, getattr(self, name), least, most))
         check_whole("sync_every", self.sync_every, 1)
         self._set("sync_every", int(self.sync_every))
-        if self.table not in TABLES:
-            allowed = ", ".join(map(repr, TABLES))
-            raise ValueError(f"table={self.table!r} is not allowed: {allowed}")
+        check_choice("table", self.table, TABLES)
 
     def _check_learning_rate(self) -> None:
         if self.learning_rate == 0:
-            raise ValueError("learning_rate=0 is not allowed: nothing would be learned")
+            raise ValueError(f"learning_rate must be above 0, got {self.learning_rate!r}")
         rate = schedules.check("learning_rate", self.learning_rate, 0, 1)
         self._set("learning_rate", rate)
 
     def _set(self, name: str, value: Any) -> None:
-        object.__setattr__(self, name, value)  # a float, not float32, nor int
+        object.__setattr__(self, name, value)  # also in a frozen dataclass
 
 
 class TableAgent(Agent):
-    """An agent with a table of action values, on any backend, with the same numbers on each.
+    """An agent with a table of action values, which computes the same numbers on every backend.
 
-    Every environment has its own random streams and learns on its own copy of the table; after each
-    round the copies become one, in the order of the environments. So the result depends on `seed`,
-    `num_envs` and the hyperparameters, but not on the backend, on the number of workers, or on
-    whether one of them died on the way (on one model of CPU, with the pinned packages).
+    Every environment has its own random streams and learns on its own copy of the table. After each
+    round the copies are merged, in the order of the environments. Therefore the result depends on
+    `seed`, `num_envs` and the hyperparameters, but not on the backend, the number of workers, or
+    the death of a worker during the run (on one model of CPU, with the pinned packages).
 
     Args:
         env: a Gymnasium id, an environment made by `gymnasium.make`, or a function that makes one.
             Actions must be `Discrete`, and observations `Discrete`, `MultiDiscrete`, or a `Tuple`
             of `Discrete`. Worlds of `rlbook_envs` run compiled.
-        seed: of everything random, a whole number from 0.
-        num_envs: environments that learn side by side.
+        seed: seed of all random streams, a whole number of at least 0.
+        num_envs: number of environments in which the agent learns.
         backend: `"local"`, `"multiprocessing"`, `"ray"`, `"spark"`, or a `Backend`.
-        workers: how many workers share the environments.
-        pattern: `"averaged_tables"`; or `"shared_table"`: every worker goes on as soon as it is
-            done, with a table that all share and another worker holds. That is faster where workers
-            differ in speed, and then the numbers depend on which of them was first.
-        resources: what each worker gets; see `Backend.launch`.
+        workers: number of workers among which the environments are divided.
+        pattern: `"averaged_tables"`, or `"shared_table"`, with which one more worker holds a table
+            that all learners update, and no learner waits for the others. A shared table is faster
+            if workers differ in speed, but then the numbers depend on the order of their updates.
+        resources: the resources of each worker; see `Backend.launch`.
         hyperparameters: see `Hyperparameters` in the agent's module.
 
     Attributes:
-        timesteps: steps taken so far, in all environments together.
+        timesteps: number of steps taken so far, summed over all environments.
         history: the `History` of all calls of `learn`.
-        states: (S,) int64, which state each row of `q` is for; None: they are 0, 1, ….
+        states: (S,) int64, the state of each row of `q`; None if row i is for state i.
 
     Raises:
-        ValueError: an argument is out of range, or the environment's spaces do not fit a table.
-        TypeError: there is no such hyperparameter.
+        ValueError: an argument is out of range, or no table fits the environment's spaces.
+        TypeError: a hyperparameter does not exist.
     """
 
     Hyperparameters: ClassVar[type[TableHyperparameters]]
@@ -147,15 +145,15 @@ class TableAgent(Agent):
 
     @abstractmethod
     def _method(self) -> Method:
-        """What the workers run."""
+        """Return the method that the workers run."""
 
     def _row_shape(self) -> tuple[int, ...]:
-        """What is kept for each state."""
+        """Return the shape of the table's entries for each state."""
         return (self.num_actions,)
 
     @property
     def q(self) -> Table:
-        """(S, A) float64, the action values."""
+        """The action values, (S, A) float64."""
         return self._table
 
     def group(self, worker_class: Callable[..., Any]) -> Any:
@@ -172,26 +170,26 @@ class TableAgent(Agent):
         return self._workers.group(worker_class, 1, lambda: (self._table, self._counts))
 
     def work(self, steps: int) -> Work:
-        """What a worker needs for a round of so many steps in each environment."""
+        """Return the input of a worker for a round of `steps` steps in each environment."""
         counts = self._counts if self.settings.learning_rate is None else None
         return Work(self._table, self.states, counts, self.timesteps, steps)
 
     def take_table(
         self, q: Table, visits: NDArray[np.int64], states: NDArray[np.int64] | None
     ) -> None:
-        """Go on from this table, in which `visits` more updates were made."""
+        """Replace the table by one in which `visits` more updates were made."""
         counts = visits.copy()
         counts[: len(self._counts)] += self._counts
         self._table, self._counts, self.states = q, counts, states
 
     def note_states(self, numbers: Iterable[int], states: Iterable[Any]) -> None:
-        """Note where these environments stand, so that others could go on from there."""
+        """Store the states of these environments, so that other workers can continue from them."""
         for number, state in zip(numbers, states, strict=True):
             self._states[number] = state
 
     def record(self, learned: list[Learned], numbers: list[int], steps: int) -> None:
-        """Note the episodes of these environments' round, in the order in which they ended."""
-        # The environments step side by side: number i takes its step t as step t * num_envs + i.
+        """Add the episodes of a round to the history, in the order in which they ended."""
+        # The environments take turns: environment i takes its step t as step t * num_envs + i.
         when = np.concatenate(
             [each.ended_at * len(numbers) + i + 1 for i, each in enumerate(learned)]
         )
@@ -207,26 +205,28 @@ class TableAgent(Agent):
         self.history.add_metrics(timesteps=self.timesteps, td_error=mean_td_error)
 
     def predict(self, obs: Any, deterministic: bool = True) -> Any:
-        """The greedy action for one observation, or for an array of them.
+        """Return the action for one observation, or for an array of observations.
 
-        In a state that was never met, all actions are worth `initial_value`, and the first is best.
+        In a state that was never visited, all actions have the value `initial_value`, so the first
+        action is the greedy one.
 
         Args:
-            obs: an observation; or an array of them, of any shape, if they are numbers.
-            deterministic: take the first best action; otherwise act as in training, ε-greedily.
+            obs: an observation, or an array of observations of any shape if they are numbers.
+            deterministic: whether to act greedily, choosing the first of equally good actions;
+                otherwise the action is ε-greedy, as in training.
 
         Returns:
             An int, or an int64 array of the shape of `obs`.
 
         Raises:
-            ValueError: an observation is none of this environment's.
+            ValueError: an observation is not in the environment's observation space.
         """
         if self._number is not None and not self._number.allows(obs):
-            raise ValueError(f"obs={obs!r} is not allowed: parts below {self._number.sizes}")
+            raise ValueError(f"obs must have parts below {self._number.sizes}, got {obs!r}")
         asked = np.asarray(obs if self._number is None else self._number(obs))
         if asked.dtype.kind not in "iu" or np.any((asked < 0) | (asked >= self.num_states)):
             raise ValueError(
-                f"obs={obs!r} is not allowed: whole numbers from 0 to {self.num_states - 1}"
+                f"obs must be whole numbers from 0 to {self.num_states - 1}, got {obs!r}"
             )
         rows = self.action_values(asked)
         actions = rows.argmax(axis=-1)
@@ -243,7 +243,7 @@ class TableAgent(Agent):
         return int(actions) if asked.ndim == 0 else actions
 
     def action_values(self, states: Any) -> Table:
-        """The action values of numbered states, float64: the shape of `states`, and A."""
+        """Return the action values of numbered states, float64 of shape (*states.shape, A)."""
         states = np.asarray(states)
         if self.states is None:
             return self.q[states]
@@ -257,7 +257,7 @@ class TableAgent(Agent):
         return values
 
     def _order(self) -> NDArray[np.int64]:
-        """What sorts `states`, which never change once they are here: a new table has new ones."""
+        """Return the indices that sort `states`, computed once for each new array of states."""
         if getattr(self, "_sorted_states", None) is not self.states:
             self._sorted_states, self._sorting = self.states, np.argsort(self.states)  # type: ignore[arg-type]
         return self._sorting
@@ -270,7 +270,7 @@ class TableAgent(Agent):
     def _parse(cls, arrays: Arrays) -> tuple[Table, NDArray[np.int64], Any]:
         table, counts = arrays["q"].astype(np.float64), arrays["counts"].astype(np.int64)
         if table.shape != counts.shape:
-            raise ValueError("a count is missing, or one too many")
+            raise ValueError(f"counts must have shape {table.shape}, got {counts.shape}")
         return table, counts, arrays.get("states")
 
     def _take(self, learned: tuple[Table, NDArray[np.int64], Any]) -> None:
@@ -281,7 +281,7 @@ class TableAgent(Agent):
         self._table, self._counts, self.states = table, counts, met
 
     def _check_that_the_table_can_be_shared(self) -> None:
-        """Raise a ValueError where learners cannot share one table."""
+        """Raise a ValueError if learners cannot share one table."""
         if self.states is not None:
             raise ValueError("table must be 'dense' with pattern='shared_table', got a hash table")
         if not isinstance(self.settings.learning_rate, float):

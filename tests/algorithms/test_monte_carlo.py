@@ -137,7 +137,7 @@ def test_a_backend_given_by_name_is_closed_afterwards(monkeypatch):
 
 
 def test_spaces_that_fit_no_table_are_refused():
-    with pytest.raises(ValueError, match="needs observations that can be counted"):
+    with pytest.raises(ValueError, match=r"^observation_space must be Discrete, "):
         evaluate_policy(lambda: gymnasium.make("CartPole-v1"), np.zeros(4, int))
 
 

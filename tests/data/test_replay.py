@@ -1,4 +1,4 @@
-"""The replay memory and its rings, against plain Python, definitions, Gymnasium's frame stacks."""
+"""The replay buffer and its rings, against plain Python, definitions, Gymnasium's frame stacks."""
 
 import pickle
 import re
@@ -489,18 +489,18 @@ def test_a_frame_is_stored_once():
     assert bytes_needed(1_000_000, 8, (84, 84), np.uint8, stack=4, prioritized=True) < 1.1e6 * frame
 
 
-def test_too_large_a_memory_is_refused_with_the_capacity_that_would_fit():
+def test_too_large_a_buffer_is_refused_with_the_capacity_that_would_fit():
     if free_memory() is None:
         pytest.skip("this system does not tell how much memory is free")
     with pytest.raises(MemoryError) as caught:
         Replay(10**9, 8, (84, 84), np.uint8, stack=4)
     found = re.fullmatch(
-        r"capacity=1000000000 needs 7072\.0 GB of memory, and ([\d.]+) GB are free: "
-        r"at most (\d+) would fit",
+        r"capacity must be at most (\d+) to fit into ([\d.]+) GB of free memory, got "
+        r"1000000000, which needs 7072\.0 GB",
         str(caught.value),
     )
     assert found
-    free, fitting = float(found[1]) * 1e9, int(found[2])
+    fitting, free = int(found[1]), float(found[2]) * 1e9
     assert bytes_needed(fitting, 8, (84, 84), np.uint8, stack=4) == pytest.approx(free, abs=0.06e9)
 
 
@@ -579,17 +579,17 @@ def test_actions_of_any_space_come_back_as_they_were_also_from_a_file(space, opt
 
 def test_what_does_not_fit_is_not_loaded():
     replay, _ = filled()
-    with pytest.raises(ValueError, match="array 'replay_obs' of the replay memory is missing"):
+    with pytest.raises(ValueError, match="arrays must have 'replay_obs' for the replay buffer"):
         replay.load_arrays({})
     other, _ = filled(capacity=500)
     before = {name: array.copy() for name, array in replay.to_arrays().items()}
-    message = r"^array 'replay_obs' is float32 \(504, 2\) and should be float32 \(1005, 2\)$"
+    message = r"^array 'replay_obs' must be float32 \(1005, 2\), got float32 \(504, 2\)$"
     with pytest.raises(ValueError, match=message):
         replay.load_arrays(other.to_arrays())
     after = replay.to_arrays()
     assert all(np.array_equal(before[name], after[name]) for name in before)
     prioritized, _ = filled(prioritized=True)
-    with pytest.raises(ValueError, match="array 'replay_priorities' of the replay memory is mis"):
+    with pytest.raises(ValueError, match="arrays must have 'replay_priorities' for the replay"):
         prioritized.load_arrays(replay.to_arrays())
 
 
@@ -600,17 +600,17 @@ def test_what_does_not_fit_is_not_loaded():
         ("waiting", 1, 10**9, "impossible counts"),
         ("counts", 2, 0, "impossible counts"),  # but there are rows that wait
         ("rows", (0, 300), (0.0, 0, True), "transitions that were never added"),
-        ("priorities", 5, np.nan, "priorities that are none"),
-        ("priorities", -1, 1.0, "priorities that are none"),  # of a row that is not there
+        ("priorities", 5, np.nan, "impossible priorities"),
+        ("priorities", -1, 1.0, "impossible priorities"),  # of a row that is not there
     ],
 )
-def test_a_damaged_memory_is_not_loaded(name, index, value, wrong):
+def test_a_damaged_buffer_is_not_loaded(name, index, value, wrong):
     """Some of these would else have compiled loops run for ever."""
     replay, _ = filled(prioritized=True)
     arrays = {key: array.copy() for key, array in replay.to_arrays().items()}
     arrays[f"replay_{name}"][index] = value
     before = pickle.dumps(replay.to_arrays())
-    with pytest.raises(ValueError, match=f"^the replay memory is damaged: it holds {wrong}$"):
+    with pytest.raises(ValueError, match=f"^the replay buffer is damaged: it holds {wrong}$"):
         replay.load_arrays(arrays)
     assert pickle.dumps(replay.to_arrays()) == before
 
@@ -620,7 +620,7 @@ def test_a_maximum_priority_that_cannot_be_is_not_loaded(value):
     replay, _ = filled(prioritized=True)
     arrays = replay.to_arrays() | {"replay_max_priority": np.array(value)}
     with pytest.raises(
-        ValueError, match="the replay memory is damaged: it holds priorities that are"
+        ValueError, match="the replay buffer is damaged: it holds impossible priorities"
     ):
         replay.load_arrays(arrays)
 
@@ -629,7 +629,7 @@ def test_counts_that_would_leave_rows_without_names_are_not_loaded():
     replay, _ = filled()
     arrays = replay.to_arrays()
     with pytest.raises(
-        ValueError, match="the replay memory is damaged: it holds impossible counts"
+        ValueError, match="the replay buffer is damaged: it holds impossible counts"
     ):
         replay.load_arrays(arrays | {"replay_counts": arrays["replay_counts"] + 2**62})
 
@@ -649,10 +649,10 @@ def test_counts_that_would_leave_rows_without_names_are_not_loaded():
         ({"gamma": 1.1}, "gamma must be a number from 0 to 1, got 1.1"),
         ({"alpha": -0.1}, "alpha must be a number from 0 to 1, got -0.1"),
         ({"prioritized": 1}, "prioritized must be True or False, got 1"),
-        ({"order": "first"}, "order='first' is not allowed: 'random' or 'latest'"),
+        ({"order": "first"}, "order must be one of 'random', 'latest', got 'first'"),
         (
             {"order": "latest", "prioritized": True},
-            "prioritized=True is not allowed with order='latest': none are drawn$",
+            "order must be 'random' with prioritized=True, got 'latest'$",
         ),
     ],
 )
@@ -664,27 +664,27 @@ def test_arguments_out_of_range(options, message):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"obs": np.zeros((2, 5, 3), "f4")}, "obs of shape (2, 5, 3) is not allowed: (2, T, 2)"),
-        ({"obs": np.zeros((3, 5, 2), "f4")}, "obs of shape (3, 5, 2) is not allowed: (2, T, 2)"),
-        ({"obs": np.zeros((2, 5, 2))}, "obs of dtype float64 is not allowed: float32"),
+        ({"obs": np.zeros((2, 5, 3), "f4")}, "obs must have shape (2, T, 2), got (2, 5, 3)"),
+        ({"obs": np.zeros((3, 5, 2), "f4")}, "obs must have shape (2, T, 2), got (3, 5, 2)"),
+        ({"obs": np.zeros((2, 5, 2))}, "obs must have dtype float32, got float64"),
         (
             {"rewards": np.zeros((2, 4))},
-            "rewards of shape (2, 4) is not allowed: (2, 5), as obs begins",
+            "rewards must have shape (2, 5) to match obs, got (2, 4)",
         ),
         (
             {"actions": np.zeros((2, 5))},
-            "actions of dtype float64 is not allowed: whole numbers",
+            "actions must be whole numbers, got dtype float64",
         ),
         (
             {"terminated": np.zeros((2, 5), int)},
-            "terminated of dtype int64 is not allowed: True or False",
+            "terminated must be booleans, got dtype int64",
         ),
-        ({"envs": [0, 2]}, "envs=[0, 2] is not allowed: different numbers, from 0 to 1"),
-        ({"envs": [1, 1]}, "envs=[1, 1] is not allowed: different numbers, from 0 to 1"),
-        ({"envs": [0, -1]}, "envs=[0, -1] is not allowed: different numbers, from 0 to 1"),
+        ({"envs": [0, 2]}, "envs must be a slice or different numbers from 0 to 1, got [0, 2]"),
+        ({"envs": [1, 1]}, "envs must be a slice or different numbers from 0 to 1, got [1, 1]"),
+        ({"envs": [0, -1]}, "envs must be a slice or different numbers from 0 to 1, got [0, -1]"),
         (
             {"envs": [True, False]},
-            "envs=[True, False] is not allowed: different numbers, from 0 to 1",
+            "envs must be a slice or different numbers from 0 to 1, got [True, False]",
         ),
     ],
 )
@@ -705,17 +705,19 @@ def test_what_sampling_and_updating_refuse():
         ValueError, match=r"^batch_size must be a whole number of at least 1, got 0$"
     ):
         replay.sample(0)
-    too_many = f"^batch_size={size + 1} is not allowed: {size} transitions can be sampled$"
+    too_many = f"^batch_size must be at most {size}, the number of .* sampled, got {size + 1}$"
     with pytest.raises(ValueError, match=too_many):
         replay.sample(size + 1)
-    with pytest.raises(ValueError, match=r"^batch_size=1 is not allowed: 0 transitions can be sam"):
+    with pytest.raises(ValueError, match=r"^batch_size must be at most 0, .* sampled, got 1$"):
         Replay(10, 1, (2,), np.float32).sample(1)
     with pytest.raises(ValueError, match=r"^beta must be a number from 0 to 1, got 1\.5$"):
         replay.sample(2, 1.5)
     rows = replay.sample(2).rows
-    with pytest.raises(ValueError, match=r"^td_errors\[1\]=nan is not allowed: a finite number$"):
+    with pytest.raises(ValueError, match=r"^td_errors\[1\] must be a finite number, got nan$"):
         replay.update_priorities(rows, [1.0, float("nan")])
-    with pytest.raises(ValueError, match=r"^td_errors of shape \(3,\) is not allowed: \(2,\)$"):
+    with pytest.raises(
+        ValueError, match=r"^td_errors must have shape \(2,\), as rows has, got \(3,\)$"
+    ):
         replay.update_priorities(rows, [1.0, 1.0, 1.0])
 
 

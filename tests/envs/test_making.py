@@ -153,9 +153,9 @@ def test_what_makes_an_environment_can_travel(source):
 
 
 def test_what_makes_no_environment_is_refused():
-    with pytest.raises(TypeError, match=r"not made by gymnasium\.make"):
+    with pytest.raises(TypeError, match=r"^env must be made by gymnasium\.make, got "):
         env_maker(Probe(None))
-    with pytest.raises(TypeError, match="env=5 is not allowed"):
+    with pytest.raises(TypeError, match=r"^env must be a Gymnasium id, .*, got 5$"):
         env_maker(5)
     with pytest.raises(gymnasium.error.Error):
         env_maker("NoSuchWorld-v0")()
@@ -190,9 +190,13 @@ def test_a_world_is_not_found_behind_what_changes_something():
 
 def test_the_shape_of_a_table():
     assert numbered_spaces(gymnasium.make(LAKE), "It") == (Numbering(16, None), 4)
-    with pytest.raises(ValueError, match=r"^It keeps a table, so it needs observations that can"):
+    with pytest.raises(
+        ValueError, match=r"^observation_space must be Discrete, .* for It, .* got Box"
+    ):
         numbered_spaces(gymnasium.make("CartPole-v1"), "It")
-    with pytest.raises(ValueError, match=r"^It keeps a table, so it needs Discrete actions"):
+    with pytest.raises(
+        ValueError, match=r"^action_space must be Discrete and start at 0 for It, .* got Multi"
+    ):
         numbered_spaces(gymnasium.wrappers.TransformAction(gymnasium.make(LAKE), int, TWO), "It")
 
 

@@ -139,7 +139,7 @@ def test_a_number_is_a_one_among_zeros(start):
 
 
 def test_what_cannot_be_flattened_is_refused():
-    with pytest.raises(ValueError, match="observations can't be made an array: Sequence"):
+    with pytest.raises(ValueError, match="must be one that can be flattened, got Sequence"):
         seen(spaces.Sequence(spaces.Discrete(2)))
 
 
@@ -170,7 +170,7 @@ def test_one_observation_or_several(shape):
     ],
 )
 def test_other_shapes_are_refused(space, obs):
-    with pytest.raises(ValueError, match=r"obs of shape .* is not allowed: .*, or more") as said:
+    with pytest.raises(ValueError, match=r"^obs must have shape .* for a batch, got ") as said:
         seen(space).batch_of(obs)
     assert str(np.shape(obs)) in str(said.value) and str(space.shape) in str(said.value)
 
@@ -195,9 +195,9 @@ def test_other_shapes_are_refused(space, obs):
 )
 def test_what_is_not_in_the_space_is_refused(space, obs):
     """It would become zeros, which mean nothing."""
-    with pytest.raises(ValueError, match=r"is not allowed: one of .*, or more") as said:
+    with pytest.raises(ValueError, match=r"^obs must be one or several elements of ") as said:
         seen(space).batch_of(obs)
-    assert f"obs={obs!r}" in str(said.value) and str(space) in str(said.value)
+    assert f", got {obs!r}" in str(said.value) and str(space) in str(said.value)
 
 
 def test_what_lies_a_little_outside_a_box_is_seen_as_training_sees_it():
@@ -212,9 +212,9 @@ def test_what_lies_a_little_outside_a_box_is_seen_as_training_sees_it():
 
 def test_what_an_environment_shows_must_have_its_shape():
     """NumPy would repeat it, and zeros mean nothing."""
-    with pytest.raises(ValueError, match=r"shape \(1,\) are not allowed: \(2,\)"):
+    with pytest.raises(ValueError, match=r"^obs must have shape \(2,\), got \(1,\)$"):
         seen(spaces.Box(-1, 1, (2,))).encode_all([np.zeros(1)])
-    with pytest.raises(ValueError, match=r"obs=\[0, 4\] is not allowed: one of Discrete\(3\)"):
+    with pytest.raises(ValueError, match=r"elements of Discrete\(3\), got \[0, 4\]$"):
         seen(spaces.Discrete(3)).encode_all([0, 4])
 
 

@@ -147,6 +147,6 @@ def test_arrays_of_another_size_are_refused(make, name, size):
     """One number would otherwise become all."""
     optimiser, _ = make(start(), EPSILON)
     arrays = {**optimiser.to_arrays(), name: np.ones(size, np.float32)}
-    with pytest.raises(ValueError, match=rf"{name} has shape \({size},\), not \({SIZE},\)"):
+    with pytest.raises(ValueError, match=rf"^{name} must have shape \({SIZE},\), got \({size},\)$"):
         optimiser.load_arrays(arrays)
     assert not any(array.any() for array in optimiser.to_arrays().values())

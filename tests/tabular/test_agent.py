@@ -343,7 +343,7 @@ def test_random_predictions_are_epsilon_greedy_and_reproducible():
 
 @pytest.mark.parametrize("obs", [16, -1, 0.5, [0, 16], "left", None, True])
 def test_an_observation_outside_the_table_is_refused(obs):
-    with pytest.raises(ValueError, match=r"is not allowed: whole numbers from 0 to 15"):
+    with pytest.raises(ValueError, match=r"^obs must be whole numbers from 0 to 15, got "):
         QLearning(LAKE).predict(obs)
 
 
@@ -373,13 +373,13 @@ def test_a_bad_number_of_steps_is_refused(steps):
 
 
 def test_spaces_that_fit_no_table_are_refused():
-    with pytest.raises(ValueError, match="needs observations that can be counted") as caught:
+    with pytest.raises(ValueError, match=r"^observation_space must be Discrete, ") as caught:
         QLearning("CartPole-v1")
     assert "\n" not in str(caught.value)
 
     env = Probe(None)
     env.action_space = gymnasium.spaces.Discrete(2, start=1)
-    with pytest.raises(ValueError, match="needs Discrete actions 0 to n-1"):
+    with pytest.raises(ValueError, match=r"^action_space must be Discrete and start at 0 "):
         QLearning(lambda: env)
 
 
