@@ -46,7 +46,7 @@ def runs_on(name: str) -> str:
 
 def java() -> str:
     """The Java that Spark would run on; a RuntimeError if there is none."""
-    found: str = importlib.import_module(f"{backends.BACKENDS['spark'][0]}.backend").check_java()
+    found: str = importlib.import_module(f"{backends.BACKENDS['spark'][0]}.java").check_java()
     return found
 
 
