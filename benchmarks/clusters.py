@@ -108,8 +108,8 @@ class Standalone:
     """
 
     def __init__(self, directory: Path, variables: Mapping[str, str]) -> None:
-        from rlbook.backends.spark.backend import spark_home
         from rlbook.backends.spark.java import java_home
+        from rlbook.backends.spark.starting import spark_home
 
         self.directory = directory
         self.spark_class = os.path.join(spark_home(), "bin", "spark-class")

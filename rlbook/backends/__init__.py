@@ -69,12 +69,16 @@ import atexit
 import importlib
 import itertools
 import threading
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
+from rlbook.backends import closing
+from rlbook.backends.closing import Closer
 from rlbook.backends.waiting import gather
 
 # Seconds that a wait lasts at most, unless told otherwise.
@@ -88,6 +92,12 @@ RESOURCES = {
     "threads": "threads for numerical libraries; a whole number from 1",
     "cpus": "processors that the engine sets aside for each worker; from 0",
     "gpus": "the same for GPUs; below 1, workers share one",
+}
+
+# What `launch(recovery=…)` understands.
+RECOVERIES = {
+    "replay": "the state is computed again from a snapshot and the calls since; each counts once",
+    "fresh": "the worker is built again from its constructor; its state and the call are lost",
 }
 
 # name: (module, class)
@@ -132,11 +142,20 @@ def get(backend: str | Backend = "local", **options: Any) -> Backend:
         raise ValueError(f"backend={backend!r} is not allowed: {allowed}, or a Backend")
     module, name = BACKENDS[backend]
     made: Backend = getattr(importlib.import_module(module), name)(**options)
+    if not options:
+        made.keep_engine()
     return made
 
 
 class WorkerLost(RuntimeError):
     """A worker's process died more often than `max_restarts` allows."""
+
+
+class WorkerRestarted(WorkerLost):
+    """A worker died in this call and was built again from its constructor (`recovery="fresh"`).
+
+    The call and the worker's state are lost. Later calls run on the new worker.
+    """
 
 
 class Ref:
@@ -165,6 +184,7 @@ class CallFuture(Future[Any]):
     """
 
     versions: tuple[int, ...] = ()
+    group: Group | None = None  # held until the call has its answer
 
 
 class Group(ABC):
@@ -193,7 +213,16 @@ class Group(ABC):
         """
         self.check_arguments(arguments)
         futures = [self.submit(i, method, *args) for i, args in enumerate(arguments)]
-        return gather(futures, method, timeout)
+        return self.gather(futures, method, timeout)
+
+    def gather(self, futures: Sequence[CallFuture], what: str, timeout: float) -> list[Any]:
+        """The results of futures, in order; see `rlbook.backends.waiting.gather`."""
+        return gather(futures, what, timeout)
+
+    @property
+    def restarts(self) -> int:
+        """How often workers of this group have died and been built again, all together."""
+        return 0
 
     def submit(self, index: int, method: str, *args: Any, keep: bool = False) -> CallFuture:
         """Call a method of one worker; a Future at once.
@@ -216,7 +245,8 @@ class Group(ABC):
             )
         future = self._new_future()
         future.versions = tuple(arg.version for arg in args if isinstance(arg, Ref))
-        future.add_done_callback(lambda _: room.release())
+        future.group = self
+        future.add_done_callback(partial(_answered, room))
         try:
             self._submit(index, method, args, keep, future)
         except BaseException:
@@ -253,37 +283,73 @@ class Group(ABC):
             raise IndexError(f"worker {index} of a group of {self.size}")
 
 
+def _answered(room: threading.BoundedSemaphore, future: Future[Any]) -> None:
+    """There is room for another call, and the group need not be held for this one."""
+    assert isinstance(future, CallFuture)
+    future.group = None
+    room.release()
+
+
 class Backend(ABC):
-    """A place where workers run. Also a context manager, which closes it at the end."""
+    """A place where workers run. Also a context manager, which closes it at the end.
+
+    Attributes:
+        name: the key in `BACKENDS`.
+        parallel: whether workers compute at the same time.
+        has_processes: whether workers live in processes of their own, which can die.
+        recoveries: those of `RECOVERIES` that `launch` accepts.
+    """
 
     name: str
-    parallel = True  # whether workers compute at the same time
+    parallel = True
+    has_processes = True
+    recoveries: frozenset[str] = frozenset(RECOVERIES)
 
     def __init__(self) -> None:
         self._versions = itertools.count(1)
-        _open_backends.add(self)
+        self._groups: weakref.WeakSet[Group] = weakref.WeakSet()
+        self._closed = False
 
     def next_version(self) -> int:
         """The number of the next Ref."""
         return next(self._versions)
 
-    @abstractmethod
     def launch(
         self,
         worker_class: Callable[..., Any],
         n: int,
         *args: Any,
         resources: Mapping[str, float] | None = None,
+        recovery: str = "replay",
     ) -> Group:
         """Build `worker_class(index, *args)` for index 0 … n-1, each where it will live.
 
         Args:
             resources: what each worker gets, by the names in `RESOURCES`.
+            recovery: what happens when a worker dies, by the names in `RECOVERIES`.
 
         Raises:
-            ValueError: n is below 1, or a resource is not one of those, or cannot be had.
+            ValueError: n is below 1, a resource is not one of those or cannot be had, or this
+                backend has no such recovery.
             Exception: what a constructor raised.
         """
+        self.check_open()
+        check_workers(n)
+        self.check_recovery(recovery)
+        group = self._launch(worker_class, n, args, check_resources(resources), recovery)
+        self._groups.add(group)
+        return group
+
+    @abstractmethod
+    def _launch(
+        self,
+        worker_class: Callable[..., Any],
+        n: int,
+        args: tuple[Any, ...],
+        resources: dict[str, float],
+        recovery: str,
+    ) -> Group:
+        """Do what `launch` promises; its arguments have been checked."""
 
     @abstractmethod
     def put(self, value: Any) -> Ref:
@@ -295,9 +361,51 @@ class Backend(ABC):
     ) -> list[Any]:
         """`[function(item) for item in items]`, for whoever needs no state between calls."""
 
-    @abstractmethod
     def close(self) -> None:
-        """End all groups and give back all that the backend holds. May be called twice."""
+        """End all groups and give back all that the backend has taken. May be called twice."""
+        if self._closed:
+            return
+        self._closed = True
+        _open_backends.discard(self)
+        for group in list(self._groups):
+            group.close()
+        self._close()
+
+    def new_closer(self, function: Callable[..., Any], *args: Any) -> Closer:
+        """What gives back all that the backend itself has taken, at the end of the program at last.
+
+        Args:
+            function: see `Closer`; called when the backend is closed or nobody holds it any more.
+        """
+        _open_backends.add(self)
+        return Closer(self, function, *args)
+
+    @abstractmethod
+    def _close(self) -> None:
+        """Give back what the backend itself has taken; its groups are closed already."""
+
+    def keep_engine(self) -> None:
+        """Let the engine that this backend has started run until the program ends.
+
+        For a backend that starts none, this does nothing.
+        """
+        return
+
+    def check_open(self) -> None:
+        """Raise a RuntimeError if the backend was closed."""
+        if self._closed:
+            raise RuntimeError(f"the {self.name} backend must be open, got one that was closed")
+
+    def check_recovery(self, recovery: str) -> None:
+        """Raise the ValueError of `launch`."""
+        if recovery not in RECOVERIES:
+            allowed = " or ".join(map(repr, RECOVERIES))
+            raise ValueError(f"recovery must be {allowed}, got {recovery!r}")
+        if recovery not in self.recoveries:
+            allowed = " or ".join(map(repr, sorted(self.recoveries)))
+            raise ValueError(
+                f"recovery must be {allowed} on the {self.name} backend, got {recovery!r}"
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -311,14 +419,16 @@ class Backend(ABC):
         self.close()
 
 
-# Held until the program ends: an engine must not lose its files because an agent was forgotten.
-_open_backends: set[Backend] = set()
+# Those that must be closed before the program ends.
+_open_backends: weakref.WeakSet[Backend] = weakref.WeakSet()
 
 
 @atexit.register
-def _close_all() -> None:
+def close_all() -> None:
+    """Close all backends that are open, and wait until everything has been given back."""
     for backend in list(_open_backends):
         backend.close()
+    closing.finish()
 
 
 def check_workers(n: int) -> None:

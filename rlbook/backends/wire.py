@@ -93,7 +93,10 @@ def _is_plain(value: Any) -> bool:
 
 
 def freeze(worker: Any) -> bytes:
-    """A worker's snapshot. Its arrays lie within, so that after `thaw` they can be written to."""
+    """A worker's snapshot. Its arrays lie within, so that after `thaw` they can be written to.
+
+    A worker whose `get_state` returns None has no state: its snapshot is always the same.
+    """
     if hasattr(worker, "get_state") and hasattr(worker, "set_state"):
         return cloudpickle.dumps((False, worker.get_state()), protocol=5)
     return cloudpickle.dumps((True, worker), protocol=5)
@@ -105,7 +108,8 @@ def thaw(snapshot: bytes, build: Callable[[], Any]) -> Any:
     if whole:
         return state
     worker = build()
-    worker.set_state(state)
+    if state is not None:
+        worker.set_state(state)
     return worker
 
 

@@ -46,7 +46,7 @@ def runs_on(name: str) -> str:
 
 def java() -> str:
     """Return the Java that Spark would use, or raise a RuntimeError if there is none."""
-    found: str = importlib.import_module(f"{backends.BACKENDS['spark'][0]}.backend").check_java()
+    found: str = importlib.import_module(f"{backends.BACKENDS['spark'][0]}.java").check_java()
     return found
 
 

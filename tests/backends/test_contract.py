@@ -1,5 +1,6 @@
 """What every backend promises, held by each of them. The rules are those of `rlbook.backends`."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -470,6 +471,38 @@ def test_every_wait_ends(backend: Backend):
 def test_a_wait_of_run_ends_too(backend: Backend):
     with pytest.raises(TimeoutError, match=r"after 0.5 seconds"):
         backend.run(lambda x: time.sleep(20), [1], timeout=0.5)
+
+
+# Calls that time out.
+
+
+def test_a_call_that_timed_out_before_it_began_never_runs(backend: Backend):
+    """Also when one call is under way, and the engine could send the next one ahead."""
+    at_once = backend.name == "local" and not backend.schedule
+    # In virtual time the first call may end soon enough for the next one to begin.
+    for ahead in (3,) if backend.name == "local" else (1, 3):
+        group = backend.launch(Worker, 1)
+        slow = [group.submit(0, "slow_add", 1, 0.4) for _ in range(ahead)]
+        if at_once:
+            assert group.map("add", [(100,)], timeout=0.002) == [100 + ahead]
+        else:
+            with pytest.raises(TimeoutError, match=r"worker 0 had not answered add\(\)"):
+                group.map("add", [(100,)], timeout=0.002)
+        assert [future.result(60) for future in slow] == [i + 1 for i in range(ahead)]
+        assert group.call("add", 0) == [ahead + 100 * at_once]
+        group.close()
+
+
+def test_calls_made_after_one_that_timed_out_keep_their_order(backend: Backend):
+    group = backend.launch(Worker, 2)
+    slow = group.submit(0, "slow_add", 1, 0.4)
+    with contextlib.suppress(TimeoutError):
+        group.map("note", [("never",), ("never",)], timeout=0.002)
+    after = [group.submit(0, "note", i) for i in range(5)]
+    seen = [[word for word in future.result(60) if word != "never"] for future in after]
+    assert seen == [list(range(i + 1)) for i in range(5)]
+    assert slow.result(60) == 1
+    group.close()
 
 
 # Deaths. A worker that died gives the same results as one that did not.

@@ -515,6 +515,7 @@ def test_when_the_driver_is_killed_its_workers_end_and_the_next_one_sweeps(tmp_p
 
 CELL = """
 import os, time
+from rlbook import backends
 class Worker:
     def __init__(self, index): self.count = 0
     def process(self): return os.getpid()

@@ -139,7 +139,7 @@ def observe(master, directory):
     seen["kills"] = soaked.kills, soaked.equal
     seen["listening"] = sorted(listening(marked(os.environ[MARK])))
     seen["secret"] = places_of_secret(context, backend)
-    directories = [each.name for each in backend._directories]
+    directories = [each.name for each in (*backend._directories, backend._engine._directory)]
     futures = [group.submit(i, "add", 1, 60) for i in range(2)]
     application = context.applicationId
     backend.close()
@@ -221,7 +221,7 @@ def places_of_secret(context, backend):
     if settings.get("spark.authenticate") != "true" or not secret or len(secret) < 32:
         return None
     found = [f"process {pid}" for pid, line in command_lines() if secret in line]
-    for directory in backend._directories:
+    for directory in (*backend._directories, backend._engine._directory):
         for path in Path(directory.name).rglob("*"):
             if path.is_file() and not path.is_symlink() and secret.encode() in path.read_bytes():
                 found.append(str(path))

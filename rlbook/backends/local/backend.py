@@ -11,8 +11,7 @@ with `faults` workers die on the way.
 from __future__ import annotations
 
 import itertools
-import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -20,9 +19,8 @@ from rlbook.backends import (
     DEFAULT_TIMEOUT,
     MAX_PENDING,
     Backend,
+    Group,
     Ref,
-    check_resources,
-    check_workers,
 )
 from rlbook.backends.local.group import LocalGroup, LocalRef, LocalWorker, received, ship
 from rlbook.backends.local.schedule import Schedule
@@ -33,6 +31,7 @@ from rlbook.backends.local.simulator import (
     checked_faults,
     deaths_of,
 )
+from rlbook.backends.recovery import Recovery
 from rlbook.backends.tasks import Tasks
 from rlbook.backends.wire import pack, unpack
 
@@ -81,6 +80,7 @@ class Local(Backend):
 
     name = "local"
     parallel = False
+    has_processes = False
 
     def __init__(
         self,
@@ -105,43 +105,44 @@ class Local(Backend):
         self.max_restarts = max_restarts
         self.snapshot_every = snapshot_every
         self.max_pending = max_pending
-        self._groups: weakref.WeakSet[LocalGroup] = weakref.WeakSet()
         self._numbers = itertools.count()
-        self._tasks: LocalGroup | None = None
+        self._tasks: Group | None = None
 
-    def launch(
+    def _launch(
         self,
         worker_class: Callable[..., Any],
         n: int,
-        *args: Any,
-        resources: Mapping[str, float] | None = None,
+        args: tuple[Any, ...],
+        resources: dict[str, float],
+        recovery: str,
     ) -> LocalGroup:
-        check_workers(n)
-        check_resources(resources)  # there are only this process's
+        # All workers share this process, whatever resources they ask for.
         number, shipped = next(self._numbers), ship(args)
+        how = Recovery(recovery, self.max_restarts, self.snapshot_every)
         workers = [
-            self._new_worker(number, index, partial(_build, worker_class, index, shipped))
+            self._new_worker(number, index, partial(_build, worker_class, index, shipped), how)
             for index in range(n)
         ]
         if self.schedule is None:
-            group = LocalGroup(self, workers, self.max_pending)
-        else:
-            group = ScheduledGroup(self, workers, self.max_pending, self.schedule)
-        self._groups.add(group)
-        return group
+            return LocalGroup(self, workers, self.max_pending)
+        return ScheduledGroup(self, workers, self.max_pending, self.schedule)
 
-    def _new_worker(self, group: int, index: int, build: Callable[[], Any]) -> LocalWorker:
+    def _new_worker(
+        self, group: int, index: int, build: Callable[[], Any], recovery: Recovery
+    ) -> LocalWorker:
         if not self.faults:
             return LocalWorker(build)
         deaths = deaths_of(self.faults, index, f"{self.seed} {group} {index}")
-        return MortalWorker(build, index, deaths, self.max_restarts, self.snapshot_every)
+        return MortalWorker(build, index, deaths, recovery)
 
     def put(self, value: Any) -> Ref:
+        self.check_open()
         return LocalRef(self, pack(value))
 
     def run(
         self, function: Callable[[Any], Any], items: Iterable[Any], timeout: float = DEFAULT_TIMEOUT
     ) -> list[Any]:
+        self.check_open()
         if self.schedule is None and not self.faults:
             return [unpack(pack(function(*received(ship((item,)))))) for item in items]
         if self._tasks is None:
@@ -150,9 +151,7 @@ class Local(Backend):
         futures = [tasks.submit(i % len(tasks), "run", code, item) for i, item in enumerate(items)]
         return tasks.gather(futures, getattr(function, "__name__", "function"), timeout)
 
-    def close(self) -> None:
-        for group in list(self._groups):
-            group.close()
+    def _close(self) -> None:
         self._tasks = None
 
 

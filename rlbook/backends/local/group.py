@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from rlbook.backends import Backend, CallFuture, Group, Ref
-from rlbook.backends.waiting import gather
 from rlbook.backends.wire import (
     Outcome,
     attempt,
@@ -33,6 +32,7 @@ class LocalGroup(Group):
         super().__init__(len(workers), max_pending)
         self.backend = backend
         self.workers = workers
+        self._earlier_restarts = 0  # of workers that were closed
 
     def _submit(
         self, index: int, method: str, args: tuple[Any, ...], keep: bool, future: CallFuture
@@ -58,11 +58,12 @@ class LocalGroup(Group):
             return Outcome(LocalRef(self.backend, pack(outcome.value)))
         return outcome
 
-    def gather(self, futures: Sequence[Any], what: str, timeout: float) -> list[Any]:
-        """The futures' results in order; see `rlbook.backends.gather`."""
-        return gather(futures, what, timeout)
+    @property
+    def restarts(self) -> int:
+        return self._earlier_restarts + sum(worker.restarts for worker in self.workers)
 
     def close(self) -> None:
+        self._earlier_restarts = self.restarts
         self.workers = ()
 
 
@@ -72,6 +73,8 @@ class LocalWorker:
     Args:
         build: makes the object.
     """
+
+    restarts = 0
 
     def __init__(self, build: Callable[[], Any]) -> None:
         self._build = build

@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 from rlbook.backends import DEFAULT_TIMEOUT, Backend, CallFuture, WorkerLost
 from rlbook.backends.local.group import LocalGroup, LocalWorker, ship
 from rlbook.backends.local.schedule import Line, Schedule, ScheduledFuture
+from rlbook.backends.recovery import Recovery, lost_call
 from rlbook.backends.waiting import late
 from rlbook.backends.wire import Outcome, freeze, thaw
 
@@ -41,15 +42,8 @@ class ScheduledGroup(LocalGroup):
         self.schedule = schedule
         self._lines = [Line() for _ in workers]
 
-    def map(
-        self, method: str, arguments: Sequence[tuple[Any, ...]], timeout: float = DEFAULT_TIMEOUT
-    ) -> list[Any]:
-        self.check_arguments(arguments)
-        futures = [self.submit(i, method, *args) for i, args in enumerate(arguments)]
-        return self.gather(futures, method, timeout)
-
     def gather(self, futures: Sequence[Any], what: str, timeout: float) -> list[Any]:
-        """The same, where time is virtual."""
+        """As every Group's, in virtual time."""
         deadline = self.schedule.deadline(timeout)
         for index, future in enumerate(futures):
             if not self.schedule.advance(future.is_over, deadline):
@@ -78,14 +72,13 @@ class ScheduledGroup(LocalGroup):
 
 
 class MortalWorker(LocalWorker):
-    """A worker that dies now and then, and is brought back to where it was.
+    """A worker that dies now and then, and is built again.
 
     Args:
         build: makes the object.
         index: of the worker in its group.
         deaths: for every try at a call, whether and when it dies.
-        max_restarts: how often it is brought back.
-        snapshot_every: so many calls at most are repeated then.
+        recovery: how it is built again, and how often.
     """
 
     def __init__(
@@ -93,17 +86,15 @@ class MortalWorker(LocalWorker):
         build: Callable[[], Any],
         index: int,
         deaths: Iterator[str | None],
-        max_restarts: int,
-        snapshot_every: int,
+        recovery: Recovery,
     ) -> None:
         super().__init__(build)
         self._index = index
         self._deaths = deaths
-        self._restarts_left = max_restarts
-        self._snapshot_every = snapshot_every
-        self._restore = build  # as it was before what is in the journal
+        self._recovery = recovery
+        self._restore = build  # the object as it was before the calls in the journal
         self._journal: list[tuple[str, tuple[Any, ...]]] = []
-        self._can_be_saved = True
+        self._can_be_saved = recovery.replays
         self._lost: WorkerLost | None = None
 
     def perform(self, method: str, shipped: tuple[Any, ...]) -> Outcome | None:
@@ -113,10 +104,15 @@ class MortalWorker(LocalWorker):
         outcome = None if death == BEFORE else super().perform(method, shipped)
         if death is not None:
             return self._die(method)
-        self._journal.append((method, shipped))
-        if len(self._journal) >= self._snapshot_every and self._can_be_saved:
-            self._save()
+        if self._recovery.replays:
+            self._note(method, shipped)
         return outcome
+
+    def _note(self, method: str, shipped: tuple[Any, ...]) -> None:
+        """Put a call into the journal, or take a snapshot in place of the journal."""
+        self._journal.append((method, shipped))
+        if len(self._journal) >= self._recovery.snapshot_every and self._can_be_saved:
+            self._save()
 
     def _save(self) -> None:
         try:
@@ -133,16 +129,19 @@ class MortalWorker(LocalWorker):
         self._journal.clear()
 
     def _die(self, method: str) -> Outcome | None:
-        """Lose the object, and have one like it; or, if that was too often, say so."""
+        """Lose the object and build another. None: the call is to be tried again."""
         self._object = None
-        if self._restarts_left == 0:
+        if self.restarts == self._recovery.max_restarts:
             self._lost = WorkerLost(
                 f"worker {self._index} died too often; the last time in {method}(), by faults=. "
                 "Its calls can be repeated with a higher max_restarts"
             )
             return Outcome(error=self._lost)
-        self._restarts_left -= 1
+        self.restarts += 1
         self._object = self._restore()
+        if not self._recovery.replays:
+            limit = self._recovery.max_restarts
+            return Outcome(error=lost_call(self._index, method, self.restarts, limit))
         for earlier, shipped in self._journal:
             super().perform(earlier, shipped)
         return None

@@ -11,8 +11,7 @@ whatever has no answer yet.
 from __future__ import annotations
 
 import os
-import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from time import monotonic
 from typing import Any
 
@@ -23,11 +22,11 @@ from rlbook.backends import (
     CallFuture,
     Group,
     WorkerLost,
-    check_resources,
-    check_workers,
 )
+from rlbook.backends.closing import Closer
 from rlbook.backends.multiprocessing.segments import SegmentRef, Store
-from rlbook.backends.multiprocessing.worker import PATIENCE, Settings, Worker
+from rlbook.backends.multiprocessing.worker import PATIENCE, Call, Worker
+from rlbook.backends.recovery import Recovery
 from rlbook.backends.tasks import Tasks
 from rlbook.backends.waiting import gather, late
 from rlbook.backends.wire import (
@@ -58,34 +57,34 @@ class Multiprocessing(Backend):
         self.max_restarts = max_restarts
         self.snapshot_every = snapshot_every
         self.max_pending = max_pending
-        self._groups: weakref.WeakSet[MultiprocessingGroup] = weakref.WeakSet()
-        self._tasks: MultiprocessingGroup | None = None
+        self._tasks: Group | None = None
         self._store = Store()
+        self._closer = self.new_closer(self._store.close)
 
     @property
     def directories(self) -> list[str]:
         """Where segments lie: in memory where there is some, and else on disk."""
         return self._store.directories
 
-    def launch(
+    def _launch(
         self,
         worker_class: Callable[..., Any],
         n: int,
-        *args: Any,
-        resources: Mapping[str, float] | None = None,
+        args: tuple[Any, ...],
+        resources: dict[str, float],
+        recovery: str,
     ) -> MultiprocessingGroup:
-        check_workers(n)
-        wanted = check_resources(resources)
-        group = MultiprocessingGroup(self, self._store, worker_class, n, args, wanted)
-        self._groups.add(group)
-        return group
+        how = Recovery(recovery, self.max_restarts, self.snapshot_every)
+        return MultiprocessingGroup(self, self._store, worker_class, n, args, resources, how)
 
     def put(self, value: Any) -> SegmentRef:
+        self.check_open()
         return SegmentRef(self, self._store.pool.store(value))
 
     def run(
         self, function: Callable[[Any], Any], items: Iterable[Any], timeout: float = DEFAULT_TIMEOUT
     ) -> list[Any]:
+        self.check_open()
         if self._tasks is None:
             self._tasks = self.launch(Tasks, os.cpu_count() or 1)
         tasks, code = self._tasks, pack(function)
@@ -97,11 +96,9 @@ class Multiprocessing(Backend):
             tasks.close()
             raise
 
-    def close(self) -> None:
-        for group in list(self._groups):
-            group.close()
+    def _close(self) -> None:
         self._tasks = None
-        self._store.close()
+        self._closer.close()
 
 
 class MultiprocessingGroup(Group):
@@ -115,30 +112,42 @@ class MultiprocessingGroup(Group):
         size: int,
         args: tuple[Any, ...],
         resources: dict[str, float],
+        recovery: Recovery,
     ) -> None:
         super().__init__(size, backend.max_pending)
+        self._backend = backend  # whose directories the workers use
         self._workers: list[Worker] = []
-        settings = Settings(backend.max_restarts, backend.snapshot_every)
+        self._closer = Closer(self, end, self._workers, store)
         try:
             for index in range(size):
-                worker = Worker(backend, store, settings, worker_class, index, args, resources)
+                worker = Worker(backend, store, recovery, worker_class, index, args, resources)
                 self._workers.append(worker)
             gather([worker.build() for worker in self._workers], "__init__", DEFAULT_TIMEOUT)
         except BaseException:
             self.close()
             raise
 
+    @property
+    def restarts(self) -> int:
+        return sum(worker.restarts for worker in self._workers)
+
     def map(
         self, method: str, arguments: Sequence[tuple[Any, ...]], timeout: float = DEFAULT_TIMEOUT
     ) -> list[Any]:
         self.check_arguments(arguments)
         deadline = monotonic() + timeout
-        pairs = list(zip(self._workers, arguments, strict=True))
-        calls = [worker.send(method, args) for worker, args in pairs]
-        for index, (worker, call) in enumerate(zip(self._workers, calls, strict=True)):
-            worker.await_answer(call, deadline)
-            if call.outcome is None:
-                raise late(index, method, timeout)
+        calls: list[Call] = []
+        try:
+            for worker, args in zip(self._workers, arguments, strict=True):
+                calls.append(worker.send(method, args, may_be_revoked=True))
+            for index, call in enumerate(calls):
+                self._workers[index].await_answer(call, deadline)
+                if call.outcome is None:
+                    raise late(index, method, timeout)
+        except BaseException:
+            for worker, call in zip(self._workers, calls, strict=False):
+                worker.revoke(call)
+            raise
         return [call.outcome.unwrap() for call in calls if call.outcome]
 
     def _submit(
@@ -146,13 +155,20 @@ class MultiprocessingGroup(Group):
     ) -> None:
         worker = self._workers[index]
         try:
-            worker.await_in_background(worker.send(method, args, keep, future))
+            worker.await_in_background(worker.send(method, args, keep, future=future))
         except WorkerLost as lost:  # it was given up before: the Future says so, as if it were now
             settle(future, Outcome(error=lost))
 
     def close(self) -> None:
-        for worker in self._workers:
-            worker.hang_up()
-        deadline = monotonic() + PATIENCE
-        for worker in self._workers:
-            worker.reap(max(0.0, deadline - monotonic()))
+        # A callback may close the group in a thread that ends with it, and so must not wait for it.
+        self._closer.close(wait=not any(worker.works_here() for worker in self._workers))
+
+
+def end(workers: Sequence[Worker], store: Store) -> None:
+    """End the workers' processes and threads, and delete the segments that they needed."""
+    for worker in workers:
+        worker.hang_up()
+    deadline = monotonic() + PATIENCE
+    for worker in workers:
+        worker.reap(max(0.0, deadline - monotonic()))
+    store.trim()

@@ -38,6 +38,7 @@ class Segment:
         self.nbytes = 0  # that are in use
         self._pool = pool
         self.holders = 0
+        self.adopted = False  # made by another owner
         self._map: mmap.mmap | None = None
 
     @property
@@ -124,13 +125,19 @@ class Pool:
         os.rename(located.path, path)
         segment = Segment(self, path, size)
         segment.nbytes = located.nbytes
+        segment.adopted = True
         segment.hold()
         return segment
 
     def one_less(self, segment: Segment) -> None:
-        """Count, and keep it for later use if nobody needs it. The lock is held."""
+        """Count, and keep it for later use if nobody needs it. The lock is held.
+
+        One that was adopted is not kept: its maker will make more, and they would add up.
+        """
         segment.holders -= 1
-        if segment.holders == 0:
+        if segment.holders == 0 and segment.adopted:
+            segment.remove()
+        elif segment.holders == 0:
             self._spare.append(segment)
             while sum(each.size for each in self._spare) > SPARE_BYTES:
                 self._spare.pop(0).remove()
@@ -192,13 +199,14 @@ class Store:
     """The driver's segments and the directories for all segments, which are made when needed."""
 
     def __init__(self) -> None:
+        self._closed = False
         self._owned: list[tempfile.TemporaryDirectory[str]] = []
         self._pool: Pool | None = None
 
     @property
     def directories(self) -> list[str]:
         """Where segments lie: in memory where there is some, and else on disk."""
-        if not self._owned:
+        if not self._owned and not self._closed:
             self._owned = [own_directory("/dev/shm")] if os.access("/dev/shm", os.W_OK) else []
             self._owned.append(own_directory())
         return [each.name for each in self._owned]
@@ -210,8 +218,14 @@ class Store:
             self._pool = Pool(self.directories, str(os.getpid()))
         return self._pool
 
+    def trim(self) -> None:
+        """Delete the segments that are kept for later use."""
+        if self._pool is not None:
+            self._pool.trim()
+
     def close(self) -> None:
         """Remove the directories with everything in them."""
+        self._closed = True
         self._pool = None
         for directory in self._owned:
             directory.cleanup()

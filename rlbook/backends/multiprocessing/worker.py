@@ -19,7 +19,7 @@ from math import inf
 from multiprocessing.connection import Connection
 from pathlib import Path
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any
 
 from rlbook.backends import (
     Backend,
@@ -38,6 +38,7 @@ from rlbook.backends.multiprocessing.child import (
     Kept,
 )
 from rlbook.backends.multiprocessing.segments import Segment, SegmentRef, Store
+from rlbook.backends.recovery import Recovery, lost_call
 from rlbook.backends.wire import (
     Outcome,
     name_unsendable,
@@ -66,18 +67,14 @@ PATIENCE = 2.0
 START_CHILD = "import sys; from rlbook.backends.multiprocessing import child; child.main(sys.argv)"
 
 
-class Settings(NamedTuple):
-    """How often a worker is built again, and after how many calls a snapshot of it is taken."""
-
-    max_restarts: int
-    snapshot_every: int
-
-
 class Call:
     """A message to a worker, and who waits for its answer."""
 
     def __init__(self, kind: bytes, message: bytes, segments: Sequence[Segment] = ()) -> None:
         self.kind = kind
+        self.method = ""
+        self.begun = False
+        self.may_be_revoked = False  # if it has not begun
         self.message = message
         self.segments = segments  # that the message names; held while it may be sent again
         self.outcome: Outcome | None = None
@@ -85,10 +82,9 @@ class Call:
 
     def begins(self) -> bool:
         """Whether it was not cancelled; from now on it cannot be."""
-        future = self.future
-        if future is None or future.running() or (future.done() and not future.cancelled()):
-            return True  # once more, after a restart
-        return future.set_running_or_notify_cancel()
+        if not self.begun:  # otherwise it begins once more, after a restart
+            self.begun = self.future is None or self.future.set_running_or_notify_cancel()
+        return self.begun
 
     def answer(self, outcome: Outcome) -> None:
         """Give the outcome to whoever waits."""
@@ -102,7 +98,7 @@ class Call:
     def drop(self) -> None:
         """It will not be sent again."""
         for segment in self.segments:
-            segment.release()
+            segment.release_soon()
         self.segments = ()
 
 
@@ -118,7 +114,7 @@ class Worker:
         self,
         backend: Backend,
         store: Store,
-        settings: Settings,
+        recovery: Recovery,
         worker_class: Callable[..., Any],
         index: int,
         args: tuple[Any, ...],
@@ -126,10 +122,10 @@ class Worker:
     ) -> None:
         self._backend = weakref.ref(backend)  # which holds groups, and so must not be held here
         self._store = store
-        self._settings = settings
+        self._recovery = recovery
         self._index = index
         self._environment = threads(resources["threads"]) | _gpus(index, resources.get("gpus", 0))
-        self._restarts_left = settings.max_restarts
+        self.restarts = 0
         self._lock = threading.RLock()
         self._waiting: deque[Call] = deque()  # not sent yet
         self._sent: deque[Call] = deque()  # sent, no answer yet
@@ -165,9 +161,14 @@ class Worker:
         method: str,
         args: tuple[Any, ...],
         keep: bool = False,
+        may_be_revoked: bool = False,
         future: Future[Any] | None = None,
     ) -> Call:
-        """Send a call, or have it sent when the pipe has room."""
+        """Send a call, or have it sent when the pipe has room.
+
+        Args:
+            may_be_revoked: it is not sent before the worker is idle, so that it begins when sent.
+        """
         shipped, held = self._shipped(args)
         try:
             call = self._message(CALL, (method, shipped, keep), held)
@@ -175,9 +176,19 @@ class Worker:
             for segment in held:
                 segment.release()
             raise name_unsendable(args, error) from error
-        call.future = future
+        call.method, call.future, call.may_be_revoked = method, future, may_be_revoked
         self._enqueue(call)
         return call
+
+    def revoke(self, call: Call) -> None:
+        """Take back a call that has not begun."""
+        with uninterrupted(), self._lock:
+            if call.begun or call not in self._waiting:
+                return
+            self._waiting.remove(call)
+            call.drop()
+            self._send_what_fits()
+        call.answer(Outcome(error=CancelledError()))
 
     def _shipped(self, args: tuple[Any, ...]) -> tuple[tuple[Any, ...], list[Segment]]:
         """The arguments with the place of each Ref's value, and the segments, which are held."""
@@ -248,6 +259,10 @@ class Worker:
             if call.kind == CALL:
                 call.drop()
 
+    def works_here(self) -> bool:
+        """Whether this is the thread that serves the worker's futures."""
+        return self._thread is threading.current_thread()
+
     def reap(self, patience: float = PATIENCE) -> None:
         """Have the process and the thread end, and give back the pipe."""
         self._end_of_process(patience)
@@ -260,7 +275,7 @@ class Worker:
                 call.drop()
             self._done.clear()
             for segment in self._held:
-                segment.release()
+                segment.release_soon()
             self._held = []
 
     def _end_of_process(self, patience: float = PATIENCE) -> int | None:
@@ -317,7 +332,7 @@ class Worker:
             self._send_what_fits()
 
     def _send_what_fits(self) -> None:
-        while self._waiting and len(self._sent) < SENT_AT_ONCE:
+        while self._waiting and len(self._sent) < self._sent_before(self._waiting[0]):
             call = self._waiting.popleft()
             if not call.begins():
                 call.drop()
@@ -325,6 +340,10 @@ class Worker:
                 continue
             self._sent.append(call)
             self._send(call)
+
+    def _sent_before(self, call: Call) -> int:
+        """How many calls may be under way when this one is sent, and one more."""
+        return 1 if call.may_be_revoked and not call.begun else SENT_AT_ONCE
 
     def _send(self, call: Call) -> None:
         paths = tuple(self._let_go.popleft() for _ in range(len(self._let_go)))
@@ -395,7 +414,10 @@ class Worker:
         return Outcome(SegmentRef(backend, segment))
 
     def _note(self, call: Call) -> None:
-        """Put a call that was answered into the journal."""
+        """Put a call that was answered into the journal, if there is one."""
+        if not self._recovery.replays:
+            call.drop()
+            return
         self._done.append(call.without_outcome())
         self._journal_bytes += len(call.message)
         for segment in call.segments:
@@ -406,7 +428,7 @@ class Worker:
     def _ask_for_snapshot(self) -> None:
         """When there is much to repeat, or to keep for the case that it must be repeated."""
         much = max(JOURNAL_BYTES, 2 * self._snapshot_bytes)
-        due = len(self._done) >= self._settings.snapshot_every or self._journal_bytes > much
+        due = len(self._done) >= self._recovery.snapshot_every or self._journal_bytes > much
         if due and not self._asked:
             self._asked = True
             self._waiting.appendleft(Call(SNAPSHOT, pack(()) + SNAPSHOT))
@@ -439,21 +461,22 @@ class Worker:
         self._snapshot_bytes = outcome.value.nbytes
 
     def _recover(self) -> None:
-        """Start the worker's process again and bring it to where it was."""
+        """Start the worker's process again, and have the unanswered calls sent to it."""
+        lost = None
         with self._lock:
             if self._closed:
                 return
             status = self._end_of_process()
             self._forget_process()
             self._close_pipe()
-            if self._restarts_left == 0:
+            if self.restarts == self._recovery.max_restarts:
                 how = f"signal {-status}" if status and status < 0 else f"exit status {status}"
                 self._give_up(
                     f"died too often; the last time by {how}. "
                     "Its calls can be repeated with a higher max_restarts"
                 )
                 return
-            self._restarts_left -= 1
+            self.restarts += 1
             try:
                 self._start_process()
             except OSError as error:
@@ -463,14 +486,23 @@ class Worker:
             if any(call.kind == SNAPSHOT for call in unanswered):
                 self._asked = False
             calls = [call for call in unanswered if call.kind == CALL]
+            if not self._recovery.replays and self._sent and self._sent[0].kind == CALL:
+                lost = calls.pop(0)  # the worker died in it
             self._sent.clear()
             self._waiting = deque([self._origin, *map(_again, self._done), *calls])
             self._send_what_fits()
+        if lost is not None:
+            lost.drop()
+            lost.answer(Outcome(error=self._lost_call(lost)))
+
+    def _lost_call(self, call: Call) -> WorkerLost:
+        limit = self._recovery.max_restarts
+        return lost_call(self._index, call.method, self.restarts, limit)
 
     def _forget_process(self) -> None:
         """What was lent to a dead process is free, and what it made is nobody's."""
         while self._lent:
-            self._lent.popleft().release()
+            self._lent.popleft().release_soon()
         self._let_go.clear()
         remove_all_of(self._store.directories, str(self._process.pid))
 

@@ -17,8 +17,7 @@ import os
 import queue
 import sys
 import threading
-import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from time import monotonic
 from typing import Any
 
@@ -31,52 +30,27 @@ from rlbook.backends import (
     Group,
     Ref,
     WorkerLost,
-    _close_all,
-    check_resources,
-    check_workers,
-    missing_package,
+    close_all,
+    closing,
     threads,
 )
+from rlbook.backends.closing import Closer
 from rlbook.backends.processes import announce, environment, own_directory
-from rlbook.backends.ray import shell
+from rlbook.backends.ray import engine, shell
 from rlbook.backends.ray.host import receive, ship, size
 from rlbook.backends.ray.journal import Answer, Call, Message, Worker
-from rlbook.backends.ray.settings import (
-    NO_DASHBOARD,
-    QUIETLY,
-    SKIPPED_LINES,
-    hushed,
-    new_token,
-    own_code,
-    settings_for_spark,
-)
+from rlbook.backends.ray.library import DEATHS, exceptions, ray
+from rlbook.backends.ray.settings import NO_DASHBOARD, hushed, own_code, settings_for_spark
+from rlbook.backends.recovery import Recovery
 from rlbook.backends.slots import lift
 from rlbook.backends.waiting import gather, late
 from rlbook.backends.wire import Outcome, settle, unpack_outcome
 
-try:
-    with environment(RAY_DEDUP_LOGS_SKIP_REGEX=SKIPPED_LINES):
-        import ray
-        from ray import exceptions
-        from ray._private import ray_constants
-        from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
-except ImportError as error:
-    raise missing_package("ray", "ray") from error
-
-# What is registered last is called first: at exit we close before Ray shuts itself down.
-atexit.register(_close_all)
+# What is registered last is called first: at exit backends are closed before Ray is shut down.
+atexit.register(close_all)
 
 # Ray gets what it is to run by value, as it may have to run it where rlbook is not installed.
 ray.cloudpickle.register_pickle_by_value(shell)
-
-# What Ray raises for the answer of an actor that is no more, or whose machine is not.
-DEATHS = (
-    exceptions.RayActorError,
-    exceptions.WorkerCrashedError,
-    exceptions.NodeDiedError,
-    exceptions.OutOfMemoryError,
-    exceptions.ObjectLostError,
-)
 
 
 class Ray(Backend):
@@ -100,7 +74,6 @@ class Ray(Backend):
     """
 
     name = "ray"
-    _of_this_machine = False  # what this process is connected to: was it started here?
 
     def __init__(
         self,
@@ -115,18 +88,11 @@ class Ray(Backend):
         self.snapshot_every = snapshot_every
         self.max_pending = max_pending
         self.answered: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
-        self._groups: weakref.WeakSet[RayGroup] = weakref.WeakSet()
-        self._at_close = contextlib.ExitStack()
-        if not ray.is_initialized():
-            started = monotonic()
-            if address in (None, "local"):
-                self._start(init)
-            else:
-                self._join(address, init)
-            announce("Ray", monotonic() - started)
-        self._code = None if Ray._of_this_machine else own_code()
+        self._engine = engine.use(self, address, init)
+        self._code = None if self._engine.of_this_machine else own_code()
         self._task = ray.remote(shell.run_task).options(max_retries=max_restarts)
         threading.Thread(target=_fulfil, args=(self.answered,), daemon=True).start()
+        self._closer = self.new_closer(self.answered.put, None)
 
     @classmethod
     def on_spark(
@@ -167,60 +133,28 @@ class Ray(Backend):
             path = f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ.get('PATH', '')}"
             started = monotonic()
             with environment(PATH=path, **settings_for_spark(directory)):
-                _read_token()
-                at_close.callback(_read_token)
+                engine.read_token()
+                at_close.callback(engine.read_token)
                 with hushed():
                     address, _ = setup_ray_cluster(**settings | nodes)
                 at_close.callback(hushed()(shutdown_ray_cluster))
                 backend = cls(address, max_restarts, snapshot_every, max_pending)
             announce("Ray", monotonic() - started)
-            at_close.push(backend._at_close)
-            backend._at_close = at_close
+            at_close.push(backend._engine.at_close)
+            backend._engine.at_close = at_close
             undo.pop_all()
         return backend
 
-    def _start(self, init: dict[str, Any]) -> None:
-        """Start a Ray for this machine alone."""
-        # Not in $TMPDIR, where that is a long path: a socket's is limited to about 100 letters.
-        directory = own_directory("/tmp" if os.path.isdir("/tmp") else None)
-        self._at_close.enter_context(directory)
-        inner = f"{directory.name}/r"  # which Ray opens to all users; but they cannot get there
-        # Processes that Ray starts inherit this. An actor's `runtime_env` would do it too, but
-        # takes three seconds more.
-        variables = {**ONE_THREAD, "RAY_USAGE_STATS_ENABLED": "0", **new_token(directory.name)}
-        variables["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
-        settings: dict[str, Any] = {"address": "local", "_temp_dir": inner, **NO_DASHBOARD}
-        try:
-            with environment(**variables), _loopback():
-                _read_token()
-                self._at_close.callback(_read_token)  # the one that was there before, if any
-                ray.init(**QUIETLY | settings | init)
-        except BaseException:
-            self._at_close.close()
-            raise
-        Ray._of_this_machine = True
-        self._at_close.callback(self._stop)
-
-    @staticmethod
-    def _stop() -> None:
-        Ray._of_this_machine = False
-        ray.shutdown()
-
-    def _join(self, address: str | None, init: dict[str, Any]) -> None:
-        ray.init(address, **QUIETLY | init)
-        self._at_close.callback(self._stop)
-
-    def launch(
+    def _launch(
         self,
         worker_class: Callable[..., Any],
         n: int,
-        *args: Any,
-        resources: Mapping[str, float] | None = None,
-    ) -> Group:
-        check_workers(n)
-        new_actor = self._actors(n, check_resources(resources))
-        group = RayGroup(self, n, new_actor)
-        self._groups.add(group)
+        args: tuple[Any, ...],
+        resources: dict[str, float],
+        recovery: str,
+    ) -> RayGroup:
+        how = Recovery(recovery, self.max_restarts, self.snapshot_every)
+        group = RayGroup(self, n, self._actors(n, resources), how)
         try:
             group.build(worker_class, args)
         except BaseException:
@@ -242,21 +176,24 @@ class Ray(Backend):
         options: dict[str, Any] = {"max_restarts": 0, "scheduling_strategy": "SPREAD"}
         options |= {"num_cpus": resources.get("cpus", 0), "num_gpus": resources.get("gpus", 0)}
         # Ray's list of all calls is for its dashboard. On a cluster somebody may look at it.
-        options["enable_task_events"] = not Ray._of_this_machine
+        options["enable_task_events"] = not self._engine.of_this_machine
         variables = threads(resources["threads"])
         if variables != ONE_THREAD:
             # A process of its own: one that has run tasks may have loaded numerical libraries.
             options["runtime_env"] = {"env_vars": variables}
         actor = ray.remote(shell.Actor).options(**options)
-        return lambda: actor.remote(self._code, variables)
+        code = self._code
+        return lambda: actor.remote(code, variables)
 
     def put(self, value: Any) -> Ref:
+        self.check_open()
         shipped = ship(value)
         return RayRef(self, ray.put(shipped), size(shipped))
 
     def run(
         self, function: Callable[[Any], Any], items: Iterable[Any], timeout: float = DEFAULT_TIMEOUT
     ) -> list[Any]:
+        self.check_open()
         shipped = ray.put(ship(function))
         replies = [self._task.remote(self._code, shipped, ship(item)) for item in items]
         try:
@@ -271,25 +208,12 @@ class Ray(Backend):
         except DEATHS as error:
             raise WorkerLost(f"a task's process died too often: {error}") from None
 
-    def close(self) -> None:
-        for group in list(self._groups):
-            group.close()
-        self.answered.put(None)
-        self._at_close.close()
+    def keep_engine(self) -> None:
+        self._engine.keep(self)
 
-    # What a `Worker` asks for.
-
-    def runs(self) -> bool:
-        """Whether Ray does."""
-        return bool(ray.is_initialized())
-
-    def kill(self, actor: Any) -> None:
-        """End an actor's process."""
-        ray.kill(actor)
-
-    def store(self, value: Any) -> Any:
-        """Ray's name for a value, which is in its store from now on."""
-        return ray.put(ship(value))
+    def _close(self) -> None:
+        self._closer.close()
+        closing.run(self._engine.leave, self)
 
 
 class RayRef(Ref):
@@ -304,10 +228,20 @@ class RayRef(Ref):
 class RayGroup(Group):
     """Workers, each in an actor."""
 
-    def __init__(self, backend: Ray, size: int, new_actor: Callable[[], Any]) -> None:
+    def __init__(
+        self, backend: Ray, size: int, new_actor: Callable[[], Any], recovery: Recovery
+    ) -> None:
         super().__init__(size, backend.max_pending)
         self._backend = backend
-        self._workers = [Worker(backend, index, new_actor) for index in range(size)]
+        self._workers = [
+            Worker(backend, backend.answered, index, new_actor, recovery, backend.max_pending)
+            for index in range(size)
+        ]
+        self._closer = Closer(self, end, self._workers)
+
+    @property
+    def restarts(self) -> int:
+        return sum(worker.restarts for worker in self._workers)
 
     def build(self, worker_class: Callable[..., Any], args: tuple[Any, ...]) -> None:
         """Run the constructors."""
@@ -327,15 +261,14 @@ class RayGroup(Group):
     def _submit(
         self, index: int, method: str, args: tuple[Any, ...], keep: bool, future: CallFuture
     ) -> None:
-        call = Call("keep" if keep else "call", self._pack(method, args), future)
+        call = Call("keep" if keep else "call", self._pack(method, args), method, future)
         try:
             self._workers[index].send(call)
         except WorkerLost as lost:  # it was given up before: the Future says so, as if it were now
             settle(future, Outcome(error=lost))
 
     def close(self) -> None:
-        for worker in self._workers:
-            worker.close()
+        self._closer.close()
 
     def _pack(self, what: Any, args: tuple[Any, ...]) -> Message:
         """A call as Ray's arguments: the blob, and what was `put`, which Ray replaces by values."""
@@ -352,7 +285,7 @@ class RayGroup(Group):
         """Send each worker its message and wait for the answers."""
         deadline = monotonic() + timeout
         pairs = [
-            (worker, Call(kind, message))
+            (worker, Call(kind, message, what, alone=True))
             for worker, message in zip(self._workers, messages, strict=True)
         ]
         outcomes = None
@@ -381,6 +314,12 @@ class RayGroup(Group):
         for worker, call in pairs:
             worker.finish(call)
         return [unpack_outcome(blob, receive) for blob in blobs]
+
+
+def end(workers: Sequence[Worker]) -> None:
+    """End the workers' actors."""
+    for worker in workers:
+        worker.close()
 
 
 def _fulfil(answered: queue.SimpleQueue[Answer | None]) -> None:
@@ -436,27 +375,6 @@ def _what_is_lost(error: Exception) -> Exception:
         "a value that was kept where it was made is lost: that machine, or Ray's store on it, is "
         "gone. Have it made again, or `put` what must outlive a machine"
     )
-
-
-def _read_token() -> None:
-    """Have Ray look again at the settings of `new_token`: it does so once in a process."""
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
-
-
-@contextlib.contextmanager
-def _loopback() -> Iterator[None]:
-    """Have all of a Ray's processes listen to this machine alone.
-
-    This is what Ray does by itself on macOS and Windows. Elsewhere it takes 127.0.0.1, if given as
-    this machine's address, for a mistake.
-    """
-    before = ray_constants.ENABLE_RAY_CLUSTER
-    ray_constants.ENABLE_RAY_CLUSTER = False
-    try:
-        yield
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 def _first_missing(replies: list[Any]) -> int:

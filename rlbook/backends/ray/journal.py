@@ -14,9 +14,12 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from time import monotonic
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
-from rlbook.backends import WorkerLost
+from rlbook.backends import Backend, WorkerLost
+from rlbook.backends.ray.host import ship
+from rlbook.backends.ray.library import ray
+from rlbook.backends.recovery import Recovery, lost_call
 from rlbook.backends.wire import Outcome, settle
 
 # So many calls are sent to an actor before it answers the first. The rest can be cancelled.
@@ -39,32 +42,23 @@ class Message(NamedTuple):
 class Call:
     """A message to a worker, Ray's name for the answer, and the future that waits for it."""
 
-    def __init__(self, kind: str, message: Message, future: Future[Any] | None = None) -> None:
+    def __init__(
+        self,
+        kind: str,
+        message: Message,
+        method: str = "",
+        future: Future[Any] | None = None,
+        alone: bool = False,
+    ) -> None:
         self.kind = kind  # a method of `Actor`
         self.message = message
+        self.method = method  # of the worker
+        self.alone = alone  # not sent before the worker is idle, so that it begins when sent
         self.future = future
         self.number = 0  # its place among the calls that were sent, from 1; 0 before
         self.reply: Any = None  # None before it is sent, and after it is done
         self.kept: Any = None  # Ray's name for the result, where that stays
         self.done = False
-
-
-class Driver(Protocol):
-    """What a worker needs of its backend, which is a `Ray`."""
-
-    max_restarts: int
-    snapshot_every: int
-    max_pending: int
-    answered: queue.SimpleQueue[Answer | None]
-
-    def runs(self) -> bool:
-        """Whether Ray does."""
-
-    def kill(self, actor: Any) -> None:
-        """End an actor's process."""
-
-    def store(self, value: Any) -> Any:
-        """Ray's name for a value, which is in its store from now on."""
 
 
 class Answer(NamedTuple):
@@ -80,13 +74,24 @@ class Answer(NamedTuple):
 class Worker:
     """Its actor, and all that it takes to make another like it."""
 
-    def __init__(self, backend: Driver, index: int, new_actor: Callable[[], Any]) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        answered: queue.SimpleQueue[Answer | None],
+        index: int,
+        new_actor: Callable[[], Any],
+        recovery: Recovery,
+        max_pending: int,
+    ) -> None:
         self.backend = backend
+        self._answered = answered  # where to put what Ray answers
+        self._recovery = recovery
+        self._max_pending = max_pending
         self._index = index
         self._new_actor = new_actor
         self._lock = threading.RLock()
         self._actor = new_actor()
-        self._restarts = 0
+        self.restarts = 0
         self._origin: Message | None = None  # of the constructor
         self._waiting: deque[Call] = deque()  # not sent yet
         self._in_flight = 0
@@ -118,7 +123,7 @@ class Worker:
             self._send_what_fits()
             if not call.number:
                 call.future = call.future or Future()
-                if len(self._waiting) > 2 * self.backend.max_pending:
+                if len(self._waiting) > 2 * self._max_pending:
                     self._forget_cancelled()
 
     def follow(self, call: Call) -> Future[Any]:
@@ -141,12 +146,19 @@ class Worker:
             call.done = True
             call.reply = call.kept = None  # what came of it may be large
             self._in_flight -= 1
-            self._since += 1
-            self._count(call)
-            if self._fresh is not None:
-                self._use_snapshot()
-            self._ask_for_snapshot()
+            if self._recovery.replays:
+                self._note(call)
+            else:
+                self._journal.remove(call)
             self._send_what_fits()
+
+    def _note(self, call: Call) -> None:
+        """The journal has one more call that is done; perhaps it is time for a snapshot."""
+        self._since += 1
+        self._count(call)
+        if self._fresh is not None:
+            self._use_snapshot()
+        self._ask_for_snapshot()
 
     def drop(self, call: Call) -> None:
         """The call could not be made: it is not a part of the worker's history."""
@@ -173,24 +185,51 @@ class Worker:
         )
 
     def recover(self, actor: Any, cause: Exception) -> None:
-        """Replace the actor, unless that has been done, by one with the same state."""
+        """Replace the actor, unless that has been done, and send it what has no answer."""
+        lost = None
         with self._lock:
             if self._lost is not None or actor is not self._actor:
                 return
-            if not self.backend.runs():
+            if not ray.is_initialized():
                 self.give_up(f"{self} is gone: Ray was shut down")
                 return
-            self.backend.kill(actor)  # if it only could not be reached: there must not be two
-            if self._restarts == self.backend.max_restarts:
+            ray.kill(actor)  # if it only could not be reached: there must not be two
+            if self.restarts == self._recovery.max_restarts:
                 self.give_up(f"{self} died too often; the last time: {cause}")
                 return
-            self._restarts += 1
+            self.restarts += 1
             self._asked = self._fresh = None
             self._actor = self._new_actor()
-            if self._snapshot is not None:
+            if not self._recovery.replays:
+                lost = self._build_afresh()
+            elif self._snapshot is not None:
                 self._restore()
             for call in self._journal:
                 self._dispatch(call)
+            self._send_what_fits()
+        if lost is not None and lost.future is not None:
+            settle(lost.future, Outcome(error=self._lost_call(lost)))
+
+    def _build_afresh(self) -> Call | None:
+        """Run the constructor again. The call that the worker has died in, if there was one.
+
+        Calls are carried out in order, so this is the first one without an answer.
+        """
+        assert self._origin is not None
+        first = self._journal[0] if self._journal else None
+        if first is not None and first.kind == "build":
+            return None  # it died while it was built, and nothing is lost
+        call = Call("build", self._origin)
+        self._listen(call, self._actor.build.remote(*self._origin.args), "replay")
+        if first is not None:
+            self._journal.popleft()
+            first.done = True
+            first.future = first.future or Future()
+            self._in_flight -= 1
+        return first
+
+    def _lost_call(self, call: Call) -> WorkerLost:
+        return lost_call(self._index, call.method, self.restarts, self._recovery.max_restarts)
 
     def give_up(self, reason: str) -> None:
         """Tell all who wait that the worker is no more."""
@@ -210,11 +249,11 @@ class Worker:
         with self._lock:
             if self._lost is None:
                 self.give_up(f"{self} was closed")
-                if self.backend.runs():
-                    self.backend.kill(self._actor)
+                if ray.is_initialized():
+                    ray.kill(self._actor)
 
     def _send_what_fits(self) -> None:
-        while self._waiting and self._in_flight < SEND_AHEAD and self._lost is None:
+        while self._waiting and self._has_room(self._waiting[0]) and self._lost is None:
             call = self._waiting.popleft()
             if call.future is not None and not call.future.set_running_or_notify_cancel():
                 continue  # it was cancelled
@@ -223,6 +262,10 @@ class Worker:
             self._in_flight += 1
             self._journal.append(call)
             self._dispatch(call)
+
+    def _has_room(self, call: Call) -> bool:
+        """Whether a call may be sent now."""
+        return self._in_flight < (1 if call.alone else SEND_AHEAD)
 
     def _dispatch(self, call: Call) -> None:
         """Send a call for the first time or, to a new actor, again."""
@@ -243,7 +286,7 @@ class Worker:
 
     def _listen(self, call: Call, reply: Any, purpose: str) -> None:
         """Have the backend's thread told of the answer. Ray's own thread must not do the work."""
-        actor, put = self._actor, self.backend.answered.put
+        actor, put = self._actor, self._answered.put
         reply.future().add_done_callback(
             lambda answer: put(Answer(self, actor, call, purpose, answer))
         )
@@ -252,7 +295,7 @@ class Worker:
         assert self._origin is not None
         call = Call("restore", self._origin)
         call.done = True
-        snapshot = self.backend.store(self._snapshot)
+        snapshot = ray.put(ship(self._snapshot))
         self._listen(call, self._actor.restore.remote(snapshot, *self._origin.args), "replay")
 
     def _count(self, call: Call) -> None:
@@ -267,7 +310,7 @@ class Worker:
     def _ask_for_snapshot(self) -> None:
         """When there is much to repeat, or to keep for the case that it must be repeated."""
         much = max(JOURNAL_BYTES, 2 * len(self._snapshot if self._snapshot is not None else ()))
-        many = self._since >= self.backend.snapshot_every
+        many = self._since >= self._recovery.snapshot_every
         if self._asked is not None or not (many or self._journal_bytes > much):
             return
         if monotonic() - self._asked_at >= SNAPSHOT_PAUSE or self._journal_bytes > much:

@@ -78,6 +78,11 @@ class SparkGroup(Group):
         self._lines: list[deque[Batch]] = [deque() for _ in range(size)]
         self._lock = threading.RLock()
         self._closed = False
+        self._restarts = 0
+
+    @property
+    def restarts(self) -> int:
+        return self._restarts
 
     def build(self) -> None:
         """Run the constructors. What one raises, this raises."""
@@ -155,8 +160,10 @@ class SparkGroup(Group):
         except Exception as failure:
             error = explain(failure, [batch.indices[i] for i in live])
             remove_all_of(self._store.directories, batch.job_id)
+        restarts = sum(answer.restarts for answer in answers)
         states = [a.state if a.state is None else self._store.shipment(a.state) for a in answers]
         with self._lock:
+            self._restarts += restarts
             if not self._closed:
                 for i, state in zip(live, states, strict=False):
                     if state is not None:
@@ -206,12 +213,13 @@ class SparkGroup(Group):
         for future in batch.futures:
             future.cancel()
         if batch.begun and not batch.over.is_set():
-            self._store.context.cancelJobGroup(batch.job_id)
+            # Not in this thread, which may be in the middle of talking to Spark.
             self._settings.threads.run(self._cancel_until_over, batch)
 
     def _cancel_until_over(self, batch: Batch) -> None:
-        while not batch.over.wait(0.5):
+        while not batch.over.is_set():
             self._store.context.cancelJobGroup(batch.job_id)
+            batch.over.wait(0.5)
 
 
 def versions(refs: Sequence[SparkRef]) -> list[int]:

@@ -160,3 +160,12 @@ def _write_executable(path: Path, script: bytes) -> None:
     except OSError:
         os.unlink(temporary)
         raise
+
+
+def check_java() -> str:
+    """What Spark would run on, such as "Java 17 in /usr/lib/jvm/java-17".
+
+    Raises:
+        RuntimeError: there is no Java that is new enough.
+    """
+    return str(find_java())

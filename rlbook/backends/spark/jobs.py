@@ -137,6 +137,7 @@ class Threads:
 
     def __init__(self) -> None:
         self._idle: list[SimpleQueue[Any]] = []
+        self._closed = False
 
     def run(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
         """Call a function in one of them."""
@@ -150,7 +151,8 @@ class Threads:
         return future
 
     def close(self) -> None:
-        """End those that have nothing to do."""
+        """End those that have nothing to do, and the others as soon as they have done it."""
+        self._closed = True
         while self._idle:
             self._idle.pop().put(None)
 
@@ -161,3 +163,5 @@ class Threads:
             self._idle.append(line)
             settle(future, outcome)
             del job, future, function, args, outcome  # nothing is held by one that waits
+            if self._closed:
+                self.close()

@@ -66,9 +66,13 @@ class Store:
             return self.shipment(self._broadcast(parcel))
         return self.shipment(parcel)
 
-    def _broadcast(self, content: bytes) -> Any:
+    def close(self) -> None:
+        """Destroy the broadcasts that nobody holds any more."""
         while self._unused:
             self._unused.popleft().destroy()
+
+    def _broadcast(self, content: bytes) -> Any:
+        self.close()
         return self.context.broadcast(content)
 
 

@@ -1,4 +1,4 @@
-"""What the Spark backend's tasks do, in Spark's Python processes. Nothing of Spark is needed here.
+"""What the Spark backend's tasks do, in Spark's Python processes.
 
 Values travel in a `Parcel`: their bytes; or, where all processes are on one machine, the place of a
 file that holds them; or, on a cluster, a broadcast variable.
@@ -68,10 +68,17 @@ class Task(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What comes of a call: the worker's new snapshot (None: as it was), and the outcome."""
+    """What comes of a call.
+
+    Attributes:
+        state: the worker's new snapshot; None: it is as it was.
+        outcome: what became of the call.
+        restarts: how often the call was begun before, in processes that died.
+    """
 
     state: Parcel | None
     outcome: Parcel
+    restarts: int
 
 
 class Kept(NamedTuple):
@@ -83,6 +90,7 @@ class Kept(NamedTuple):
 def do_call(around: Surroundings, task: Task) -> Answer:
     """What Spark runs for a call: (worker, call) to (worker′, outcome)."""
     worker: Any = None
+    restarts = see_task()
     before = b"" if task.state is None else contents(task.state)
 
     def act() -> Any:
@@ -103,9 +111,27 @@ def do_call(around: Surroundings, task: Task) -> Answer:
 
     outcome = attempt(act)
     if worker is None:  # there is none, or it could not be read
-        return Answer(None, pack_outcome(outcome, sealed))
+        return Answer(None, pack_outcome(outcome, sealed), restarts)
     state = attempt(_saved, around, worker, before)
-    return Answer(state.value, pack_outcome(outcome if state.error is None else state, sealed))
+    outcome = outcome if state.error is None else state
+    return Answer(state.value, pack_outcome(outcome, sealed), restarts)
+
+
+def see_task() -> int:
+    """Let the worker see the GPUs that Spark has assigned to this task.
+
+    Returns:
+        How often Spark has begun the task before.
+    """
+    from pyspark import TaskContext
+
+    context = TaskContext.get()
+    if context is None:
+        return 0
+    gpus = context.resources().get("gpu")
+    if gpus is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus.addresses)
+    return int(context.attemptNumber())
 
 
 def _saved(around: Surroundings, worker: Any, before: bytes) -> Parcel | None:
