@@ -72,8 +72,7 @@ def test_importing_rlbook_is_light():
 @pytest.mark.parametrize("engine, home", [("ray", "ray"), ("pyspark", "spark")])
 def test_an_engine_is_imported_by_its_own_backend_alone(engine, home):
     main = f"rlbook.backends.{home}"
-    assert f"{main}.backend" in importers(engine)
-    assert all(within(name, main) for name in importers(engine))
+    assert importers(engine) and all(within(name, main) for name in importers(engine))
 
 
 def test_the_library_knows_of_no_command_line():
