@@ -1,4 +1,4 @@
-"""What a training run leaves behind: the returns of its episodes, and where its time went."""
+"""The record of a training run: returns of episodes, metrics, and the time spent."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from rlbook.saving import atomic_write
 if TYPE_CHECKING:
     import pandas
 
-# Of some episodes: when each ended, its return, its length.
+# For some episodes: the timesteps at which they ended, their returns, and their lengths.
 Episodes = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]
 
 ACTIVITIES = ("acting", "environment", "learning", "communicating", "waiting")
 
 
 class History:
-    """The record of a run, which grows as `learn` goes on.
+    """The record of a training run, to which `learn` adds.
 
     Attributes:
         timing: seconds spent `acting`, in the `environment`, `learning`, `communicating` (sending
-            work and fetching results) and `waiting` (for the slowest worker), as seen by the
-            driver; together they are the whole time of `learn`. A loop that acts, steps and learns
-            in one compiled pass counts as `learning`.
+            work and fetching results) and `waiting` (for the slowest worker), as measured by the
+            driver. They add up to the total time of `learn`. A compiled loop that acts, steps and
+            learns counts as `learning`.
     """
 
     def __init__(self) -> None:
-        # Kept in pieces and put together when somebody looks: to copy all that has been recorded
-        # at every round would take longer and longer.
+        # The pieces are concatenated only when they are read, because copying the whole record
+        # in every round would take longer and longer.
         self._episodes: list[Episodes] = [
             (np.empty(0, np.int64), np.empty(0), np.empty(0, np.int64))
         ]
@@ -43,7 +43,7 @@ class History:
 
     @property
     def timesteps(self) -> NDArray[np.int64]:
-        """(E,) int64: steps taken, in all environments together, when each episode ended."""
+        """(E,) int64: steps taken in all environments together when each episode ended."""
         return self._columns()["timesteps"]
 
     @property
@@ -53,16 +53,19 @@ class History:
 
     @property
     def episode_lengths(self) -> NDArray[np.int64]:
-        """(E,) int64: each episode's steps."""
+        """(E,) int64: the number of steps of each episode."""
         return self._columns()["episode_lengths"]
 
     @property
     def metrics(self) -> dict[str, NDArray[np.float64]]:
-        """Name to (R,) float64, one entry for each round; `metrics["timesteps"]` says when."""
+        """(R,) float64 for each name, with one entry for each round, as `"timesteps"` also has."""
         return {name: np.array(values) for name, values in self._metrics.items()}
 
     def recent_returns(self, number: int = 100) -> NDArray[np.float64]:
-        """The returns of the last episodes, at most so many; quick however long the history is."""
+        """Return the returns of the last `number` episodes, or of all if there are fewer.
+
+        The time that this takes does not depend on the length of the history.
+        """
         found: list[NDArray[np.float64]] = []
         left = number
         for _, returns, _ in reversed(self._episodes):
@@ -78,7 +81,7 @@ class History:
         returns: NDArray[np.float64],
         lengths: NDArray[np.int64],
     ) -> None:
-        """Append episodes, in the order in which they ended."""
+        """Append episodes, which must be in the order in which they ended."""
         if len(timesteps):
             self._episodes.append((timesteps, returns, lengths))
 
@@ -93,7 +96,7 @@ class History:
             self.timing[activity] += value
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """All of it as named arrays, for a file."""
+        """Return the whole record as named arrays, for a file."""
         return {
             **self._columns(),
             "timing": np.array([self.timing[activity] for activity in ACTIVITIES]),
@@ -102,7 +105,7 @@ class History:
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> Self:
-        """The history that `to_arrays` was asked of."""
+        """Return the history from which `to_arrays` made these arrays."""
         history = cls()
         history.add_episodes(*(arrays[name] for name in history._columns()))
         history.timing = dict(zip(ACTIVITIES, arrays["timing"].tolist(), strict=True))
@@ -114,13 +117,13 @@ class History:
         return history
 
     def to_frame(self) -> pandas.DataFrame:
-        """The episodes as a pandas data frame."""
+        """Return the episodes as a pandas data frame."""
         import pandas
 
         return pandas.DataFrame(self._columns())
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write the episodes to a CSV file, all of it or nothing."""
+        """Write the episodes to a CSV file; an interrupted call leaves no incomplete file."""
         columns = self._columns()
         with atomic_write(path) as file:
             text = io.TextIOWrapper(file, newline="")
@@ -148,23 +151,24 @@ class History:
 
 
 class Stopwatch:
-    """Shares out all the time from its making among activities, none lost."""
+    """A stopwatch that assigns all the time since its creation to activities."""
 
     def __init__(self) -> None:
         self.seconds = dict.fromkeys(ACTIVITIES, 0.0)
         self._last = perf_counter()
 
     def lap(self, activity: str) -> None:
-        """Book the time since the last lap."""
+        """Assign the time since the last lap to an activity."""
         now = perf_counter()
         self.seconds[activity] += now - self._last
         self._last = now
 
     def lap_workers(self, seconds: list[dict[str, float]], parallel: bool) -> None:
-        """Book the time since the last lap, in which each worker was busy with these activities.
+        """Assign the time since the last lap according to the seconds that workers measured.
 
-        Side by side, they are busy for the mean of their seconds, and then wait for the slowest;
-        one after the other, for the sum. What is left was needed to reach them.
+        Parallel workers count with the mean of their seconds, and the time until the slowest one
+        finishes counts as waiting. Workers that run in turn count with the sum of their seconds.
+        The rest of the lap counts as communicating.
         """
         before = self.seconds["communicating"]
         self.lap("communicating")

@@ -1,4 +1,4 @@
-"""Model files: NumPy arrays and JSON, and no code, so that a stranger's file can do no harm."""
+"""Model files: they contain NumPy arrays and JSON but no code, so loading one is safe."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ FORMAT = "rlbook model 2"
 def save(
     path: str | os.PathLike[str], kind: str, header: dict[str, Any], arrays: dict[str, NDArray[Any]]
 ) -> None:
-    """Write a model file, all of it or nothing.
+    """Write a model file; an interrupted call leaves no incomplete file.
 
     Args:
         kind: the name of the algorithm.
-        header: whatever JSON can hold; arrays and bytes within it are stored as arrays.
+        header: values that JSON can represent; arrays and bytes among them become arrays.
         arrays: NumPy arrays by name; no object arrays.
     """
     contents = dict(arrays)
     text = json.dumps(_without_arrays({"format": FORMAT, "kind": kind, **header}, contents))
     for name, array in contents.items():
         if array.dtype.hasobject:  # NumPy would write a pickle
-            raise ValueError(f"array {name!r} holds Python objects, which no model file may")
+            raise ValueError(f"array {name!r} must hold numbers or text, got Python objects")
     with atomic_write(path) as file:
         np.savez(file, header=np.array(text), **contents)  # type: ignore[arg-type]
 
 
 def load(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """The header, as it was given to `save`, and the arrays of a model file.
+    """Return the header and the arrays of a model file, as they were given to `save`.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is damaged, no model file, or one of another algorithm.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is damaged, is not a model file, or is one of another algorithm.
     """
     try:
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
@@ -51,14 +51,14 @@ def load(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Any], dict[
         found = header.pop("kind")
     except (FileNotFoundError, PermissionError):
         raise
-    except Exception as error:  # damaged archives make NumPy and zipfile raise almost anything
+    except Exception as error:  # for damaged archives, NumPy and zipfile raise all kinds of errors
         raise damaged(path) from error
     if found != kind:
         raise ValueError(f"{path} holds a {found} agent: load it with {found}.load")
     return header, arrays
 
 
-# Where an array or bytes stand in a header, JSON holds the name of an array of the file.
+# In place of an array or bytes in a header, JSON holds the name of an array of the file.
 IN_HEADER = "header/"
 
 
@@ -77,7 +77,7 @@ def _without_arrays(value: Any, arrays: dict[str, NDArray[Any]]) -> Any:
 
 
 def _with_arrays(value: Any, arrays: dict[str, NDArray[Any]]) -> Any:
-    """Undo `_without_arrays`, and take the header's arrays out of `arrays`."""
+    """Undo `_without_arrays`, and remove the header's arrays from `arrays`."""
     if isinstance(value, list):
         return [_with_arrays(each, arrays) for each in value]
     if not isinstance(value, dict):
@@ -91,15 +91,15 @@ def _with_arrays(value: Any, arrays: dict[str, NDArray[Any]]) -> Any:
 
 
 def damaged(path: str | os.PathLike[str]) -> ValueError:
-    """The error of a file from which nothing sensible can be read."""
+    """Return the error for a file that can't be read as a model file."""
     return ValueError(f"{path} is damaged, or no model file of rlbook")
 
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A binary file that appears under its name only when it is complete."""
+    """Open a binary file that appears under its name only when it is complete."""
     target = Path(path)
-    # Not made by `tempfile`, whose files nobody else may read.
+    # Files made by `tempfile` would not be readable by other users.
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     try:
         with open(temporary, "xb") as file:

@@ -55,7 +55,7 @@ def test_a_header_that_names_an_array_which_is_not_there_is_damaged(tmp_path):
 
 
 def test_an_array_of_objects_in_a_header_is_not_written(tmp_path):
-    with pytest.raises(ValueError, match="holds Python objects"):
+    with pytest.raises(ValueError, match="must hold numbers or text, got Python objects"):
         saving.save(tmp_path / "m", "Kind", {"states": [np.array([{}])]}, {})
     assert not os.listdir(tmp_path)
 
@@ -117,7 +117,7 @@ def test_a_pickle_in_a_file_is_not_read(tmp_path, monkeypatch):
 
 
 def test_a_pickle_is_not_written_either(tmp_path):
-    with pytest.raises(ValueError, match="'a' holds Python objects"):
+    with pytest.raises(ValueError, match="'a' must hold numbers or text, got Python objects"):
         write(tmp_path / "m", a=np.array([{}]))
     assert not os.listdir(tmp_path)
 

@@ -1,16 +1,16 @@
-"""Rings of rows, one for each environment: what a replay memory stores, and how it reads it.
+"""Ring buffers of rows, one for each environment: the storage of a replay buffer.
 
-A row is one step of an environment: the observation that was acted on, the action, the reward, and
-whether the episode ended. Its next observation is that of the row after, and is not stored again.
-Vector environments reset in Gymnasium's NEXT_STEP mode, so the row after an end holds the episode's
-final observation, and an action that was ignored. That row is no transition and is never sampled,
-but it is where a truncated step bootstraps from.
+A row is one step of an environment: the observation on which the action was based, the action, the
+reward, and whether the episode ended. The next observation is that of the following row, and is not
+stored twice. Vector environments reset in Gymnasium's NEXT_STEP mode, so the row after the end of
+an episode holds the final observation and an action that was ignored. That row is not a transition
+and is never sampled, but a truncated step bootstraps from its observation.
 
-An environment's rows are numbered from its first. Row t lies in slot t % length of its ring, so
-that new rows overwrite the oldest. A place is a slot counted through all the rings. The name of a
-row is t * num_envs + environment: unlike a place, it never comes to mean another row.
+The rows of an environment are numbered from 0. Row t is stored in slot t % length of its ring, so
+that new rows overwrite the oldest. A place is the index of a slot among the slots of all rings. The
+name of a row is t * num_envs + environment. Unlike a place, a name never refers to another row.
 
-Read in this order: what is stored; how rows become transitions; which of them are drawn.
+The module has three parts: storing rows, turning rows into transitions, and drawing transitions.
 """
 
 from __future__ import annotations
@@ -25,55 +25,56 @@ from rlbook_envs.streams import random_bits, uniform
 
 Numbers = NDArray[np.int64]
 
-# What a row is. A ring that is new holds nothing but AFTER_END, so that episodes begin at its rim.
+# The kinds of rows. A new ring is filled with AFTER_END, so that an episode can begin anywhere.
 STEP, TERMINATED, TRUNCATED, AFTER_END = 0, 1, 2, 3
 
-# Everything of a row but its observation and its action, next to each other in memory, because
-# whatever reads one of these mostly reads all of them.
+# All parts of a row except its observation and its action. They are adjacent in memory, because
+# most functions that read one of them read all of them.
 ROW = np.dtype(
     [
         ("reward", np.float32),
         ("kind", np.uint8),
-        ("ready", np.bool_),  # the transition that begins here is whole and can be sampled
+        ("ready", np.bool_),  # the transition that begins here is complete and can be sampled
     ],
     align=True,
 )
 
 
 class Rings(NamedTuple):
-    """The rings, without the observations."""
+    """The rings, without observations and actions."""
 
     rows: NDArray[np.void]  # (num_envs, length) ROW
-    counts: Numbers  # (num_envs,) int64, rows ever added
-    waiting: Numbers  # (num_envs,) int64, how many of the newest rows are not whole yet
+    counts: Numbers  # (num_envs,) int64, number of rows added so far
+    waiting: Numbers  # (num_envs,) int64, number of newest rows that are not complete yet
 
 
 def ring_length(capacity: int, num_envs: int, n_step: int, stack: int) -> int:
-    """The slots of each environment's ring.
+    """Return the number of slots in each environment's ring.
 
-    Its share of the capacity, and what can never be sampled: the newest rows, whose next
-    observation is still to come, and the oldest, part of whose stack has been overwritten.
+    This is the environment's share of the capacity, plus the rows that can never be sampled: the
+    newest ones, whose next observations are not known yet, and the oldest ones, part of whose
+    frames has been overwritten.
     """
     return -(-capacity // num_envs) + n_step + stack - 1
 
 
 def empty_rings(num_envs: int, length: int) -> Rings:
-    """Rings without rows."""
+    """Return rings without rows."""
     rows = np.zeros((num_envs, length), ROW)
     rows["kind"] = AFTER_END
     return Rings(rows, np.zeros(num_envs, np.int64), np.zeros(num_envs, np.int64))
 
 
-# What is stored
+# Storing rows
 
 
 @compile
 def append(rings, envs, rewards, terminated, truncated, n_step, stack):  # type: ignore[no-untyped-def]
-    """Add rows of some environments, (N, T) of each column.
+    """Add rows to the rings of N environments; every column is (N, T).
 
     Returns:
-        The places where a transition became ready or ceased to be, in that order, and which of the
-        two: (K,) int64 and (K,) bool.
+        The places whose transitions became ready or stopped being ready, in the order of these
+        changes, (K,) int64, and whether they became ready, (K,) bool.
     """
     length = rings.rows.shape[1]
     changed = [np.int64(0) for _ in range(0)]
@@ -83,7 +84,7 @@ def append(rings, envs, rewards, terminated, truncated, n_step, stack):  # type:
         for t in range(rewards.shape[1]):
             count, waiting = rings.counts[env], rings.waiting[env]
             if ring[(count - 1) % length].kind in (TERMINATED, TRUNCATED):
-                kind, whole = AFTER_END, waiting  # this completes all that wait
+                kind, whole = AFTER_END, waiting  # this row completes all waiting ones
             else:
                 kind = TERMINATED if terminated[i, t] else TRUNCATED if truncated[i, t] else STEP
                 whole = 1 if waiting == n_step else 0
@@ -91,7 +92,7 @@ def append(rings, envs, rewards, terminated, truncated, n_step, stack):  # type:
                 ring[row % length].ready = True
                 changed.append(env * length + row % length)
                 ready.append(True)
-            # The row that is overwritten; if frames are stacked, one that loses its oldest.
+            # The overwritten row or, if frames are stacked, the one that loses its oldest frame.
             lost = (count + stack - 1) % length
             if ring[lost].ready:
                 ring[lost].ready = False
@@ -106,13 +107,13 @@ def append(rings, envs, rewards, terminated, truncated, n_step, stack):  # type:
 
 @compile
 def cut(rings, envs):  # type: ignore[no-untyped-def]
-    """End the episodes of some environments where they stand: their next rows begin new ones.
+    """Truncate the current episodes of some environments, so that their next rows begin new ones.
 
-    What the newest row's action led to was not seen, so that row is no transition any more. But it
-    holds an observation, and so it is the final one of an episode that was truncated.
+    The result of the newest row's action is unknown, so that row is no longer a transition. It
+    provides the final observation of the truncated episode.
 
     Returns:
-        As `append`.
+        The same as for `append`.
     """
     length = rings.rows.shape[1]
     changed = [np.int64(0) for _ in range(0)]
@@ -129,16 +130,16 @@ def cut(rings, envs):  # type: ignore[no-untyped-def]
     return np.array(changed), np.ones(len(changed), np.bool_)
 
 
-# How rows become transitions
+# Turning rows into transitions
 
 
 @compile
 def windows(rings, places, n_step, gamma):  # type: ignore[no-untyped-def]
-    """The transitions that begin at these places, over n steps or to the end of the episode.
+    """Return the transitions that begin at these places, over at most n steps.
 
     Returns:
-        Returns, discounts, the places of the next observations, and the rows' names, each (B,);
-        returns and discounts float32, the others int64.
+        Returns and discounts, float32, the places of the next observations and the names of the
+        rows, int64; all of them are (B,).
     """
     num_envs, length = rings.rows.shape
     newest = (rings.counts - 1) % length
@@ -168,9 +169,10 @@ def windows(rings, places, n_step, gamma):  # type: ignore[no-untyped-def]
 
 @compile
 def frames(rings, places, stack):  # type: ignore[no-untyped-def]
-    """Where the frames of the observation at each place lie, the oldest first: (B, stack) int64.
+    """Return the places of the frames of each observation, (B, stack) int64, oldest first.
 
-    An episode's first frame stands for those before it, as in Gymnasium's FrameStackObservation.
+    At the start of an episode, the first frame is repeated, as in Gymnasium's
+    FrameStackObservation.
     """
     length = rings.rows.shape[1]
     found = np.empty((len(places), stack), np.int64)
@@ -186,7 +188,7 @@ def frames(rings, places, stack):  # type: ignore[no-untyped-def]
 
 @compile
 def places_of(rings, names):  # type: ignore[no-untyped-def]
-    """The places of rows with these names; -1 where no transition begins, or does so no longer."""
+    """Return the places of the rows with these names; -1 for rows that can't be sampled."""
     num_envs, length = rings.rows.shape
     places = np.full(len(names), -1)
     for i, name in enumerate(names):
@@ -198,14 +200,14 @@ def places_of(rings, names):  # type: ignore[no-untyped-def]
     return places
 
 
-# Which of them are drawn
+# Drawing transitions
 
 
 @compile
 def draw(rings, batch_size, key, draws):  # type: ignore[no-untyped-def]
-    """Places of transitions, all alike and with replacement; and how many numbers are drawn by now.
+    """Return places drawn uniformly with replacement, and the new position of the random stream.
 
-    Few rows are no transition: where one of those is drawn, another is.
+    If a drawn row is not a transition, which is rare, the function draws again.
     """
     num_envs, length = rings.rows.shape
     filled = min(rings.counts.max(), length)
@@ -223,7 +225,7 @@ def draw(rings, batch_size, key, draws):  # type: ignore[no-untyped-def]
 
 @compile
 def newest(rings, batch_size):  # type: ignore[no-untyped-def]
-    """Places of the newest transitions: the newest of every environment, the second, and so on."""
+    """Return places of the newest transitions: the newest of each environment, the second, …"""
     num_envs, length = rings.rows.shape
     places, found = np.empty(batch_size, np.int64), 0
     for age in range(1, length + 1):
@@ -238,9 +240,9 @@ def newest(rings, batch_size):  # type: ignore[no-untyped-def]
 
 
 def contradiction(rings: Rings, n_step: int) -> str | None:
-    """What is wrong with rings from a damaged file, so that reading them would not end."""
+    """Return what is impossible about rings from a damaged file, or None if nothing is."""
     rows, counts, waiting = rings
-    most = np.iinfo(np.int64).max // (2 * len(rows))  # beyond which rows would have no names
+    most = np.iinfo(np.int64).max // (2 * len(rows))  # the names of later rows would overflow
     if (counts < 0).any() or (counts > most).any():
         return "impossible counts"
     if (waiting < 0).any() or (waiting > np.minimum(counts, n_step)).any():

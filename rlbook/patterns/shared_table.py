@@ -1,14 +1,15 @@
-"""Learners that share one table, each at its own speed: asynchronous tabular learning.
+"""Asynchronous tabular learning: learners share one table, and none waits for another.
 
-One worker holds the table. Each learner fetches it, learns on a copy for a while, and reports what
-it did; the table takes that in, whatever others have done to it meanwhile.
+One worker holds the table. Each learner fetches it, learns on a copy for some steps, and reports
+its updates. The holder applies these updates, although other learners have changed the table in the
+meantime.
 
-How can it? Every update moves an entry q to (1 - α) q + α target. Whatever the targets, v updates
-of the same entry together move it to (1 - α)^v q + b for some b. A learner knows where its copy of
-the entry began and where it ended, so it knows b, and reports (v, b). Applied to the shared entry,
-that is what its updates would have done there. Nothing is lost, and nothing counts twice, as
-happens when learners add up their differences: an entry that two of them have moved all the way to
-the same target would overshoot it by as much again.
+Every update moves an entry q to (1 - α) q + α target. Therefore v updates of the same entry
+together move it to (1 - α)^v q + b, where b depends on the targets. A learner computes b from the
+first and the last value of the entry in its copy, and reports (v, b). When the holder applies them
+to the shared entry, the result is the same as if the updates had been made there. Adding up the
+differences of the learners would count updates twice: if two learners had moved an entry all the
+way to the same target, their sum would overshoot it by the same distance.
 """
 
 from __future__ import annotations
@@ -27,20 +28,20 @@ from rlbook.tabular.policies import Table
 
 
 class Contribution(NamedTuple):
-    """What v updates did to each entry: q became kept * q + added."""
+    """The effect of v updates on each entry: q becomes kept * q + added."""
 
     kept: Table  # (S, A), (1 - α)^v
-    added: Table  # (S, A), 0 where nothing was updated
+    added: Table  # (S, A), b, which is 0 for entries without updates
     visits: NDArray[np.int64]  # (S, A), v
 
 
 def contribution(before: Table, learned: Learned, learning_rate: float) -> Contribution:
-    """What an environment's updates would do to any table.
+    """Return the effect that the updates of one environment would have on any table.
 
     Args:
-        before: (S, A) float64, the table from which it began.
-        learned: where it got to.
-        learning_rate: α, the same at each update.
+        before: (S, A) float64, the table at the start of the round.
+        learned: the result of the round.
+        learning_rate: α, which is the same for all updates.
     """
     kept = np.power(1.0 - learning_rate, learned.visits)
     added = np.where(learned.visits > 0, learned.q - kept * before, 0.0)
@@ -54,7 +55,7 @@ class SharedTable:
         self.q, self.visits = np.array(q), np.array(visits)
 
     def take_in(self, contributions: list[Contribution]) -> tuple[Table, NDArray[np.int64]]:
-        """Apply a learner's updates. The table as it is now, and how often each entry changed."""
+        """Apply a learner's updates, and return the table and the update count of each entry."""
         for each in contributions:
             self.q = each.kept * self.q + each.added
             self.visits = self.visits + each.visits
@@ -62,10 +63,10 @@ class SharedTable:
 
 
 class SharingLearner(Learner):
-    """A worker that reports what its updates do to a table, rather than a table."""
+    """A worker that reports the effect of its updates in addition to its copy of the table."""
 
     def learn(self, work: Work) -> Any:
-        """As `Learner.learn`, and in addition the contribution of each environment."""
+        """Return each environment's contribution, followed by the results of `Learner.learn`."""
         learned, states, seconds = super().learn(work)
         rate = self.places[0].settings.learning_rate
         contributions = [contribution(work.q, each, rate) for each in learned]
@@ -73,9 +74,9 @@ class SharingLearner(Learner):
 
 
 def learn(agent: Any, steps: int, watch: Stopwatch, after_round: Callable[[int], None]) -> None:
-    """Have an agent's workers take `steps` steps in each environment, none waiting for another.
+    """Run `steps` steps in each environment, in workers that do not wait for one another.
 
-    A round that was under way when it is interrupted does not count.
+    If the call is interrupted, unfinished rounds do not count.
 
     Raises:
         TimeoutError: no worker answered within the backends' `DEFAULT_TIMEOUT`.
@@ -85,7 +86,7 @@ def learn(agent: Any, steps: int, watch: Stopwatch, after_round: Callable[[int],
 
 
 class _Conversation:
-    """Who was asked what, and what comes of the answers."""
+    """The requests to the workers that are open, and the reactions to their answers."""
 
     def __init__(
         self,
@@ -101,11 +102,11 @@ class _Conversation:
         shares = np.array_split(np.arange(agent.num_envs), agent.workers)
         self.numbers = [share.tolist() for share in shares]
         self.left = [steps] * agent.workers
-        # Each open question: what to do with the answer, and which learner it is about.
+        # For each open request, the function that handles its answer.
         self.open: dict[Future[Any], Callable[[Any], None]] = {}
 
     def go_on(self) -> None:
-        """Ask every learner, and go on until all have taken their steps."""
+        """Send a request to every learner, and continue until all have taken their steps."""
         for i in range(len(self.left)):
             self.ask_learner(i)
         while self.open:
@@ -113,7 +114,7 @@ class _Conversation:
             self.watch.lap("waiting")
             if not done:
                 raise TimeoutError(f"no worker answered in {DEFAULT_TIMEOUT:.0f} s")
-            # In the order of asking, which is the holder's: an answer contains all before it.
+            # Answers are handled in the order of the requests, in which the holder applied updates.
             for future in [asked for asked in self.open if asked in done]:
                 self.open.pop(future)(future.result())
 
@@ -132,13 +133,13 @@ class _Conversation:
     def take_up(
         self, i: int, steps: int, learned: list[Learned], states: list[Any], table: Any
     ) -> None:
-        """A round counts: its table, its episodes, and where its environments now stand."""
+        """Store the results of a round: the table, the episodes, and the environments' states."""
         agent, numbers = self.agent, self.numbers[i]
         q, visits = table
-        if visits.sum() > agent._counts.sum():  # else a later answer came before this one
+        if visits.sum() > agent._counts.sum():  # otherwise a newer table has been stored already
             agent.take_table(q, visits - agent._counts, None)
         agent.note_states(numbers, states)
         agent.record(learned, numbers, steps)
-        self.ask_learner(i)  # before anything else, so that it need not wait
+        self.ask_learner(i)  # first of all, so that the learner does not wait
         self.watch.lap("communicating")
         self.after_round(steps * len(numbers))

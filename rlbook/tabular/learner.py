@@ -34,21 +34,23 @@ from rlbook_envs.streams import (
 
 
 class Work(NamedTuple):
-    """What the driver asks of every environment for a round."""
+    """The input of a round of learning, the same for every environment."""
 
-    q: Table  # (S, A), where the round begins; (S, 2, A) for two tables
-    states: NDArray[np.int64] | None  # (S,), which state has which row; None: all, in order
-    counts: NDArray[np.int64] | None  # as q: updates so far, if the method needs to know
-    timesteps: int  # of the run before this round
-    steps: int  # to take
+    q: Table  # (S, A), the table at the start of the round; (S, 2, A) for two tables
+    states: NDArray[np.int64] | None  # (S,), the state of each row; None if row i is for state i
+    counts: (
+        NDArray[np.int64] | None
+    )  # shaped like q: number of updates so far, if the method needs it
+    timesteps: int  # steps of the run before this round
+    steps: int  # steps to take in each environment
 
 
 class Learned(NamedTuple):
-    """What one environment brings back from a round, in which E of its episodes ended."""
+    """The result of a round in one environment, in which E episodes ended."""
 
-    q: Table  # (S', A), the table as this environment would have it
-    states: NDArray[np.int64] | None  # (S',), those that it was given, and then those it met
-    visits: NDArray[np.int64]  # (S', A), how often each entry was updated
+    q: Table  # (S', A), this environment's copy of the table after the round
+    states: NDArray[np.int64] | None  # (S',), the given states, followed by newly visited ones
+    visits: NDArray[np.int64]  # (S', A), number of updates of each entry
     ended_at: NDArray[np.int64]  # (E,), the step of the round at which each episode ended, from 0
     returns: NDArray[np.float64]  # (E,)
     lengths: NDArray[np.int64]  # (E,)
@@ -56,17 +58,17 @@ class Learned(NamedTuple):
 
 
 class Learner:
-    """A worker: some of the environments, each with random streams of its own.
+    """A worker that learns in some of the environments, each of which has its own random streams.
 
     Args:
-        index: which worker this is.
-        shares: for each worker, the numbers of its environments.
-        make_env: makes an environment.
-        seed: of the run.
-        method: what to do with each step.
-        settings: the hyperparameters, of which it needs `epsilon`, `learning_rate`, `gamma` and
-            `initial_value`.
-        states: for each environment, the state in which `learn` left it, or None to begin.
+        index: index of this worker.
+        shares: numbers of the environments of each worker.
+        make_env: a function that makes an environment.
+        seed: seed of the run.
+        method: the method of learning from each step.
+        settings: the hyperparameters, of which the worker uses `epsilon`, `learning_rate`, `gamma`
+            and `initial_value`.
+        states: state of each environment after the last round; None before the first round.
     """
 
     def __init__(
@@ -86,10 +88,10 @@ class Learner:
         ]
 
     def learn(self, work: Work) -> tuple[list[Learned], list[Any], float]:
-        """Go through a round in each environment, each on its own copy of the table.
+        """Run a round in each environment, each with its own copy of the table.
 
         Returns:
-            What each environment learned, where it now stands (plain numbers), the seconds taken.
+            The result and the new state of each environment, and the seconds that the round took.
         """
         start = perf_counter()
         learned = [place.learn(work) for place in self.places]
@@ -98,7 +100,7 @@ class Learner:
 
 
 class _Place:
-    """One environment, its random streams, and how far it has come."""
+    """One environment with its random streams and its position in the episode."""
 
     def __init__(
         self,
@@ -115,7 +117,7 @@ class _Place:
         self.env_key = stream_key(seed, ENVIRONMENT, number)
         self.policy_key = stream_key(seed, POLICY, number)
         self.interface = interface(make_env, int(self.env_key))
-        # Between rounds, what is remembered speaks of states; during one, of rows.
+        # Remembered steps refer to states between rounds, and to rows of the table during rounds.
         self.position = Position()
         self.remembered = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
         if state is not None:
@@ -149,8 +151,8 @@ class _Place:
         )
 
     def _schedules(self, work: Work) -> tuple[Any, ...]:
-        """ε and the learning rate at each step, and the discount, which stays."""
-        # The environments step side by side: this one's step t is step t * num_envs + number.
+        """Return ε and the learning rate at each step, and the constant discount."""
+        # The environments take turns: step t of this one is step t * num_envs + number of the run.
         timesteps = work.timesteps + np.arange(work.steps) * self.num_envs + self.number
         rate = self.settings.learning_rate
         return (
@@ -191,14 +193,14 @@ class _Place:
 
 
 class _Copy:
-    """One environment's copy of the table during a round, whichever kind of table it is."""
+    """One environment's copy of a dense or hashed table during a round."""
 
     def __init__(self, work: Work, face: Interface, initial_value: float) -> None:
         self.compiled, self.rules, self.env = face.compiled, face.rules, face.env
         self.rows: Rows | None = None
         if work.states is None:
             self.q = work.q.copy()
-        else:  # a step meets at most two states: where it leads, and where the next episode begins
+        else:  # a step reaches at most two new states: its next state, and the start of an episode
             room = 2 * work.steps + 2
             self.rows = make_rows(work.states, room)
             self.env = (face.env, self.rows)
