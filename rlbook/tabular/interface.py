@@ -21,7 +21,7 @@ from rlbook_envs.world import row_rules
 class Interface(NamedTuple):
     """An environment as the four rules that a training loop calls.
 
-    `rlbook.envs.making` describes the rules.
+    `rlbook.tabular.loop.make_loop` describes the rules.
 
     Attributes:
         rules: step_key, reset, step and time_limit_reached.
