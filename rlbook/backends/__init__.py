@@ -89,9 +89,9 @@ MAX_PENDING = 1024
 
 # What `launch(resources=…)` understands.
 RESOURCES = {
-    "threads": "threads for numerical libraries; a whole number from 1",
-    "cpus": "processors that the engine sets aside for each worker; from 0",
-    "gpus": "the same for GPUs; below 1, workers share one",
+    "threads": "threads for numerical libraries, a whole number from 1",
+    "cpus": "processors that Ray or a Spark cluster sets aside for each worker",
+    "gpus": "GPUs that each worker sees; below 1, several workers share one",
 }
 
 # What `launch(recovery=…)` understands.
@@ -139,7 +139,7 @@ def get(backend: str | Backend = "local", **options: Any) -> Backend:
         return backend
     if backend not in BACKENDS:
         allowed = ", ".join(map(repr, BACKENDS))
-        raise ValueError(f"backend={backend!r} is not allowed: {allowed}, or a Backend")
+        raise ValueError(f"backend must be {allowed}, or a Backend, got {backend!r}")
     module, name = BACKENDS[backend]
     made: Backend = getattr(importlib.import_module(module), name)(**options)
     if not options:
@@ -275,12 +275,14 @@ class Group(ABC):
     def check_arguments(self, arguments: Sequence[tuple[Any, ...]]) -> None:
         """Raise the ValueError of `map`."""
         if len(arguments) != self.size:
-            raise ValueError(f"{len(arguments)} argument tuples for {self.size} workers")
+            raise ValueError(
+                f"arguments must be {self.size} tuples, one for each worker, got {len(arguments)}"
+            )
 
     def check_index(self, index: int) -> None:
         """Raise the IndexError of `submit`."""
         if not 0 <= index < self.size:
-            raise IndexError(f"worker {index} of a group of {self.size}")
+            raise IndexError(f"index must be from 0 to {self.size - 1}, got {index}")
 
 
 def _answered(room: threading.BoundedSemaphore, future: Future[Any]) -> None:
@@ -433,8 +435,20 @@ def close_all() -> None:
 
 def check_workers(n: int) -> None:
     """Raise the ValueError of `Backend.launch`."""
-    if not isinstance(n, int) or n < 1:
-        raise ValueError(f"n={n!r} is not allowed: at least 1 worker")
+    check_whole("n", n, 1)
+
+
+def check_whole(name: str, value: Any, least: int) -> None:
+    """Raise a ValueError if an argument is not a whole number, or too small."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name} must be a whole number from {least}, got {value!r}")
+
+
+def check_options(max_restarts: int, snapshot_every: int, max_pending: int) -> None:
+    """Raise a ValueError if one of the options that most backends have is out of range."""
+    check_whole("max_restarts", max_restarts, 0)
+    check_whole("snapshot_every", snapshot_every, 1)
+    check_whole("max_pending", max_pending, 1)
 
 
 def check_resources(resources: Mapping[str, float] | None) -> dict[str, float]:
@@ -442,11 +456,12 @@ def check_resources(resources: Mapping[str, float] | None) -> dict[str, float]:
     given = {"threads": 1, **(resources or {})}
     for name, amount in given.items():
         if name not in RESOURCES:
-            raise ValueError(f"resources[{name!r}] is not allowed: {', '.join(RESOURCES)}")
+            raise ValueError(f"resources must be among {', '.join(RESOURCES)}, got {name!r}")
         number = isinstance(amount, int | float) and not isinstance(amount, bool)
         whole = name == "threads"
         if not number or not amount >= whole or (whole and amount != int(amount)):
-            raise ValueError(f"resources[{name!r}]={amount!r} is not allowed: {RESOURCES[name]}")
+            allowed = "a whole number from 1" if whole else "a number from 0"
+            raise ValueError(f"resources[{name!r}] must be {allowed}, got {amount!r}")
     return given
 
 

@@ -305,7 +305,9 @@ def test_resources_are_set_aside(backend: Backend):
     assert ray.available_resources()["CPU"] == 1
     group.close()
     for name, amount in (("gpus", 1), ("cpus", 64)):
-        with pytest.raises(ValueError, match=rf"resources\['{name}'\]={amount} for 2 workers"):
+        with pytest.raises(
+            ValueError, match=rf"resources\['{name}'\] must be .* got {amount} for each of 2"
+        ):
             backend.launch(Counter, 2, resources={name: amount})
 
 
