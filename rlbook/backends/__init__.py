@@ -1,7 +1,7 @@
 """Where workers run: in this process, in processes of their own, on Ray or on Spark.
 
 A backend runs a *group* of *workers*. A worker is an ordinary Python object with state and methods.
-Whoever uses a backend sees only what is in this file:
+This file is the contract: it has everything that a user of backends sees.
 
 >>> class Counter:
 ...     def __init__(self, index, start):
@@ -21,46 +21,88 @@ Whoever uses a backend sees only what is in this file:
 21
 37
 
-The rules, which are the same everywhere, and which `tests/backends` holds every backend to:
+The rules below are the same on every backend, and `tests/backends` checks them on each.
 
-* Calls to one worker run one at a time, in the order in which they were made. One that has not
-  begun can be cancelled by its Future. When `max_pending` calls to a worker have no answer yet,
-  `submit` waits until one has: whoever submits faster than workers work cannot fill the memory.
-* Arguments and results are values: nothing that a worker keeps is shared with its caller. NumPy
-  arrays arrive read-only, so that an engine may hand them over without copying; copy to change.
+Calls:
+
+* Calls to one worker run one at a time, in the order in which they were made. When `max_pending`
+  calls to a worker have no answer yet, `submit` waits until one has, so that a fast caller cannot
+  fill the memory.
+* A call has *begun* when it was given to a worker that had nothing else to do. One that has not
+  begun can be cancelled through its Future.
+* Every wait of a group or a backend ends with a `TimeoutError` after `timeout` seconds
+  (`DEFAULT_TIMEOUT` by default). A call of `call` or `map` that has not begun by then never runs.
+  One that has begun goes on and counts, except on Spark, which cancels it. A Future's own
+  `result()` waits as long as its caller says, and cancels nothing.
 * A worker's exception is raised where its result is asked for, with its type and message, and with
-  the worker's own traceback as its cause. The worker lives on.
-* What was `put`, or kept where it was made (`keep=True`), is a `Ref`, and may stand for an
+  the worker's traceback as its cause. The worker lives on.
+
+Values:
+
+* Arguments and results are values: a worker shares nothing with its caller. NumPy arrays arrive
+  read-only, so that an engine may hand them over without copying; copy an array to change it.
+* A value that was `put`, or kept where it was made (`keep=True`), is a `Ref`, and may stand for an
   argument. It lives until nobody holds it and no restart needs it. Refs are numbered, and a Future
-  says in `versions` which its call was given: so a result tells which weights it was made with.
-* A worker whose process dies is built again from its last snapshot and the calls since then; the
-  call that it died in is run again. So each call counts exactly once. A worker that has died
-  `max_restarts` times is given up, and all who wait for it get `WorkerLost`.
-* A snapshot is the worker's pickle; or, if it has the methods `get_state` and `set_state`, what
-  `get_state()` returns, which a newly constructed worker is then given.
-* A worker computes with one thread, unless `resources={"threads": …}` says otherwise.
-* Every wait of a group or a backend ends: after `timeout` seconds (`DEFAULT_TIMEOUT`, unless told)
-  comes a `TimeoutError`. Calls that have begun go on, and count, though on Spark they do not; those
-  that have not are cancelled. A Future's own `result()` waits as long as it is told to.
+  says in `versions` which ones its call was given, so that a result tells which weights it was made
+  with.
 
-To add an engine, write a `Backend` and a `Group`, name it in `BACKENDS`, and run the tests on it:
-`tests/backends/test_contract.py -k "[name or name]"`, then `tests/test_promise.py`. Options for
-them are in `tests/conftest.py`. What whoever did it had to know:
+Deaths:
 
-* `name` is the key in `BACKENDS`, and the class's name in lower case. The module must not be named
-  after anything in this file, whose place it would take. Constructors take `max_pending`, and call
-  `super().__init__()` first, as those of groups do: order, versions and the end come from there.
+* With `recovery="replay"`, a worker whose process has died is built again from its last snapshot
+  and the calls since then, and the call that it died in is run again. So each call counts exactly
+  once.
+* With `recovery="fresh"`, the worker is built again from its constructor. The call that it died in
+  fails with `WorkerRestarted`, and calls that had not begun run on the new worker. (Ray does not
+  tell which call that was; it is taken to be the earliest one without an answer.) There are no
+  snapshots and no journal of calls. This is for workers whose state may be lost, such as replay
+  shards and the actors of Ape-X.
+* `group.restarts` counts restarts. A worker that dies again after `max_restarts` of them is given
+  up, and whoever waits for it gets `WorkerLost`.
+* A snapshot is the worker's pickle or, if the worker has the methods `get_state` and `set_state`,
+  what `get_state()` returns, which a newly constructed worker is then given. A worker whose
+  `get_state()` returns None has no state, and `set_state` is not called.
+* On Spark a worker is a value, which travels to each call and does not die with a process. So Spark
+  offers `"replay"` alone; the class attribute `recoveries` says what a backend offers.
+
+Resources:
+
+* A worker computes with one thread unless `resources={"threads": …}` says otherwise.
+* A worker that was given GPUs sees these, in `CUDA_VISIBLE_DEVICES`. `Local` has one process, with
+  whatever that process sees.
+
+Ends:
+
+* Closing a group ends its workers and returns everything that they have taken: processes, threads,
+  descriptors, and files. Calls that have no answer are cancelled or get a `RuntimeError`, and so
+  does a later `submit`. Refs live on. Closing a backend closes its groups, and later uses get a
+  `RuntimeError`.
+* The same happens when a group or a backend is garbage-collected. A call without an answer keeps
+  its group alive.
+* `close` may be called twice, by any thread, by a callback and by a finalizer.
+* All backends of a process share one Ray and one Spark. One that was started by name (`get("ray")`,
+  as agents do) runs until the program ends, because starting it takes seconds. One that was started
+  with options of its own ends when the last open backend that uses it is closed; and an engine that
+  nobody uses makes room when a backend asks for another address or other options.
+
+To add an engine, write a `Backend` and a `Group`, name the backend in `BACKENDS`, and run the tests
+on it: `tests/backends -k "[name or name]"`, then `tests/test_promise.py`. Options for the tests are
+in `tests/conftest.py`. What one needs to know:
+
+* `name` is the key in `BACKENDS`, and the class's name in lower case. A constructor takes
+  `max_pending` and calls `super().__init__()` first; it ends with `new_closer`, which gives back
+  what the backend has taken.
 * `_submit` has packed the arguments when it returns, and does not wait for the worker. Just before
-  the call begins, the engine asks `future.set_running_or_notify_cancel()`, and drops it on False.
-* One call is: `pack` the arguments, with something in place of each Ref; in the worker
-  `pack_outcome(attempt(...))`; here `settle(future, unpack_outcome(...))`. Whatever is no
-  `Exception` counts as the worker's death.
-* An argument of `launch` may be a Ref. A Ref of another backend is a `ValueError`. Each call gets
-  the value anew: what a worker does to it, the next call does not see.
-* When a group is closed, calls that are not done are cancelled or get a `RuntimeError`; so does a
-  later `submit`. Refs live on. An engine's own threads must be daemons, or the program never ends.
-* Where workers have no process of their own, the rules on deaths, snapshots and threads are empty:
-  check `resources` with `check_resources`, and do no more.
+  the call begins, the engine asks `future.set_running_or_notify_cancel()` and drops the call on
+  False.
+* A call takes three steps (see `rlbook.backends.wire`): `pack` the arguments, with something in
+  place of each Ref; in the worker, `pack_outcome(attempt(...))`; in the driver,
+  `settle(future, unpack_outcome(...))`. Anything raised that is no `Exception` is the worker's
+  death.
+* An argument of `launch` may be a Ref. A Ref of another backend is a `ValueError`. Each call gets a
+  new copy of the value, so one call does not see what another did to it.
+* An engine's own threads must be daemons; otherwise the program would never end.
+* Where workers have no process of their own (`has_processes` is False), the rules on deaths,
+  snapshots and threads do not apply.
 """
 
 from __future__ import annotations
@@ -89,9 +131,9 @@ MAX_PENDING = 1024
 
 # What `launch(resources=…)` understands.
 RESOURCES = {
-    "threads": "threads for numerical libraries; a whole number from 1",
-    "cpus": "processors that the engine sets aside for each worker; from 0",
-    "gpus": "the same for GPUs; below 1, workers share one",
+    "threads": "threads for numerical libraries, a whole number from 1",
+    "cpus": "processors that Ray or a Spark cluster sets aside for each worker",
+    "gpus": "GPUs that each worker sees; below 1, several workers share one",
 }
 
 # What `launch(recovery=…)` understands.
@@ -139,7 +181,7 @@ def get(backend: str | Backend = "local", **options: Any) -> Backend:
         return backend
     if backend not in BACKENDS:
         allowed = ", ".join(map(repr, BACKENDS))
-        raise ValueError(f"backend={backend!r} is not allowed: {allowed}, or a Backend")
+        raise ValueError(f"backend must be {allowed}, or a Backend, got {backend!r}")
     module, name = BACKENDS[backend]
     made: Backend = getattr(importlib.import_module(module), name)(**options)
     if not options:
@@ -275,12 +317,14 @@ class Group(ABC):
     def check_arguments(self, arguments: Sequence[tuple[Any, ...]]) -> None:
         """Raise the ValueError of `map`."""
         if len(arguments) != self.size:
-            raise ValueError(f"{len(arguments)} argument tuples for {self.size} workers")
+            raise ValueError(
+                f"arguments must be {self.size} tuples, one for each worker, got {len(arguments)}"
+            )
 
     def check_index(self, index: int) -> None:
         """Raise the IndexError of `submit`."""
         if not 0 <= index < self.size:
-            raise IndexError(f"worker {index} of a group of {self.size}")
+            raise IndexError(f"index must be from 0 to {self.size - 1}, got {index}")
 
 
 def _answered(room: threading.BoundedSemaphore, future: Future[Any]) -> None:
@@ -433,8 +477,20 @@ def close_all() -> None:
 
 def check_workers(n: int) -> None:
     """Raise the ValueError of `Backend.launch`."""
-    if not isinstance(n, int) or n < 1:
-        raise ValueError(f"n={n!r} is not allowed: at least 1 worker")
+    check_whole("n", n, 1)
+
+
+def check_whole(name: str, value: Any, least: int) -> None:
+    """Raise a ValueError if an argument is not a whole number, or too small."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name} must be a whole number from {least}, got {value!r}")
+
+
+def check_options(max_restarts: int, snapshot_every: int, max_pending: int) -> None:
+    """Raise a ValueError if one of the options that most backends have is out of range."""
+    check_whole("max_restarts", max_restarts, 0)
+    check_whole("snapshot_every", snapshot_every, 1)
+    check_whole("max_pending", max_pending, 1)
 
 
 def check_resources(resources: Mapping[str, float] | None) -> dict[str, float]:
@@ -442,11 +498,12 @@ def check_resources(resources: Mapping[str, float] | None) -> dict[str, float]:
     given = {"threads": 1, **(resources or {})}
     for name, amount in given.items():
         if name not in RESOURCES:
-            raise ValueError(f"resources[{name!r}] is not allowed: {', '.join(RESOURCES)}")
+            raise ValueError(f"resources must be among {', '.join(RESOURCES)}, got {name!r}")
         number = isinstance(amount, int | float) and not isinstance(amount, bool)
         whole = name == "threads"
         if not number or not amount >= whole or (whole and amount != int(amount)):
-            raise ValueError(f"resources[{name!r}]={amount!r} is not allowed: {RESOURCES[name]}")
+            allowed = "a whole number from 1" if whole else "a number from 0"
+            raise ValueError(f"resources[{name!r}] must be {allowed}, got {amount!r}")
     return given
 
 

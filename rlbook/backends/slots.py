@@ -29,7 +29,7 @@ def lift(backend: Backend, args: Sequence[Any]) -> tuple[tuple[Any, ...], list[A
     for arg in args:
         if isinstance(arg, Ref):
             if arg.backend is not backend:
-                raise ValueError(f"a Ref of {arg.backend!r} in a call on {backend!r}")
+                raise ValueError(f"a Ref must be of {backend!r}, got one of {arg.backend!r}")
             lifted.append(Slot(len(refs)))
             refs.append(arg)
         else:

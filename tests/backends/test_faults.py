@@ -150,7 +150,7 @@ def test_a_worker_killed_whenever_it_starts_is_given_up(tmp_path):
 def test_a_worker_whose_snapshot_cannot_be_restored_is_given_up():
     class Forgetful(Worker):
         def get_state(self):
-            return None
+            return self.total
 
         def set_state(self, state):
             raise ValueError("nothing to restore")
@@ -392,6 +392,27 @@ def test_a_snapshot_that_finds_no_room_is_taken_later(tiny):
     assert len(group._workers[0]._done) <= 5  # there are snapshots again
     os.kill(group.call("process")[0], signal.SIGKILL)
     assert group.call("add", 0) == [10]
+
+
+# GPUs.
+
+
+class Devices:
+    def __init__(self, index):
+        self.seen = os.environ.get("CUDA_VISIBLE_DEVICES")
+
+    def devices(self):
+        return self.seen
+
+
+def test_a_worker_sees_the_gpus_that_it_was_given(own, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+    for share, n, devices in ((1, 2, ["4", "7"]), (2, 1, ["4,7"]), (0.5, 4, ["4", "4", "7", "7"])):
+        group = own.launch(Devices, n, resources={"gpus": share})
+        assert group.call("devices") == devices
+        group.close()
+    with pytest.raises(ValueError, match=r"'gpus'\] must be at most 2 .* got 1 for worker 2"):
+        own.launch(Devices, 3, resources={"gpus": 1})
 
 
 # Interrupts.

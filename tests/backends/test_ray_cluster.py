@@ -305,7 +305,9 @@ def test_resources_are_set_aside(backend: Backend):
     assert ray.available_resources()["CPU"] == 1
     group.close()
     for name, amount in (("gpus", 1), ("cpus", 64)):
-        with pytest.raises(ValueError, match=rf"resources\['{name}'\]={amount} for 2 workers"):
+        with pytest.raises(
+            ValueError, match=rf"resources\['{name}'\] must be .* got {amount} for each of 2"
+        ):
             backend.launch(Counter, 2, resources={name: amount})
 
 
@@ -324,6 +326,44 @@ def test_workers_with_two_threads_each(backend: Backend):
     group = backend.launch(Threads, 1, resources={"threads": 2})
     assert group.call("number") == ["2"]
     group.close()
+
+
+GPUS = """
+import json
+from rlbook.backends.ray import Ray
+
+class Worker:
+    def __init__(self, index):
+        import os
+        self.seen = os.environ.get("CUDA_VISIBLE_DEVICES")  # by its constructor already
+    def devices(self):
+        return self.seen
+    def die(self):
+        import os
+        os._exit(1)
+
+with Ray(num_cpus=1, num_gpus=2) as backend:
+    result = {}
+    whole = backend.launch(Worker, 2, resources={"gpus": 1}, recovery="fresh")
+    result["whole"] = sorted(whole.call("devices"))
+    whole.submit(0, "die").exception(60)
+    result["again"] = sorted(whole.call("devices"))
+    whole.close()
+    shared = backend.launch(Worker, 4, resources={"gpus": 0.5})
+    result["shared"] = sorted(shared.call("devices"))
+    shared.close()
+    both = backend.launch(Worker, 1, resources={"gpus": 2, "threads": 2})
+    result["both"] = both.call("devices")
+print(json.dumps(result))
+"""
+
+
+def test_a_worker_that_was_given_a_gpu_sees_it(directory):
+    """Two GPUs that Ray is told of; the machine need not have them."""
+    result = drive(GPUS, directory, {})
+    assert result["whole"] == result["again"] == ["0", "1"]
+    assert result["shared"] == ["0", "0", "1", "1"]
+    assert result["both"] == ["0,1"]
 
 
 # Who can reach it.

@@ -378,6 +378,85 @@ def test_what_is_large_lies_in_files_that_go_with_their_owners(backend: Backend)
     assert files_of(backend) == before
 
 
+class Unchanged(Counter):
+    """Has an array of 800 kB as its state, which most calls leave as it is."""
+
+    def get_state(self):
+        return self.array
+
+    def set_state(self, state):
+        self.array = np.array(state)
+
+    def first(self):
+        return float(self.array[0])
+
+
+class Stateless(Counter):
+    """Has an array of 800 kB, which its constructor makes, and nothing to be saved."""
+
+    def get_state(self):
+        return None
+
+    def set_state(self, state):
+        raise AssertionError("there is no state")
+
+    def first(self):
+        self.array += 1  # nobody will see it
+        return float(self.array[0])
+
+
+@only_spark
+@pytest.mark.parametrize(("worker", "files"), [(Unchanged, 2), (Stateless, 0), (Counter, 2)])
+def test_a_state_that_has_not_changed_is_not_written_again(backend: Backend, worker, files):
+    gc.collect()
+    before = files_of(backend)
+    group = backend.launch(worker, 2)
+    method = ("sum_of", np.ones(3)) if worker is Counter else ("first",)
+    answer = group.call(*method)
+    states = files_of(backend) - before
+    assert len(states) == files
+    stamps = {path: path.stat().st_mtime_ns for path in states}
+    parcels = [state.parcel for state in group._states]
+    for _ in range(5):
+        assert group.call(*method) == answer
+        assert group.submit(0, *method).result(60) == answer[0]
+    assert files_of(backend) - before == states
+    assert {path: path.stat().st_mtime_ns for path in states} == stamps
+    assert all(now.parcel is then for now, then in zip(group._states, parcels, strict=True))
+    sizes = [len(each) if isinstance(each, bytes) else each.nbytes for each in parcels]
+    assert all(size < 100 if worker is Stateless else size > 800_000 for size in sizes)
+    group.close()
+
+
+@only_spark
+def test_a_task_sees_the_gpus_that_spark_has_assigned_to_it(backend: Backend, monkeypatch):
+    import pyspark
+
+    from rlbook.backends.spark.tasks import see_task
+
+    class Context:
+        def __init__(self, **resources):
+            self.assigned = resources
+
+        def get(self):
+            return self
+
+        def resources(self):
+            return self.assigned
+
+        def attemptNumber(self):
+            return 2
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setattr(pyspark, "TaskContext", Context())
+    assert see_task() == 2
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "0"
+    gpus = type("Gpus", (), {"addresses": ["3", "5"]})
+    monkeypatch.setattr(pyspark, "TaskContext", Context(gpu=gpus))
+    assert see_task() == 2
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "3,5"
+
+
 @pytest.fixture
 def tiny(backend, places, monkeypatch):
     """One more on the Spark that runs, with `places` for its files; and whether they are full so.
@@ -509,7 +588,9 @@ def test_resources_that_this_spark_cannot_give(backend: Backend):
     assert usual.call("add", 1) == [(1, 1)]
     for resources in ({"cpus": 2}, {"cpus": 0}, {"gpus": 1}):
         (name,) = resources
-        with pytest.raises(ValueError, match=rf"resources\['{name}'\].* with the master local"):
+        with pytest.raises(
+            ValueError, match=rf"resources\['{name}'\] must be .* with the master local"
+        ):
             backend.launch(Counter, 1, resources=resources)
     threads = backend.launch(Counter, 1, resources={"threads": 2})
     assert threads.call("variable", "OMP_NUM_THREADS") == ["2"]

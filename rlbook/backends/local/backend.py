@@ -21,6 +21,8 @@ from rlbook.backends import (
     Backend,
     Group,
     Ref,
+    check_options,
+    check_whole,
 )
 from rlbook.backends.local.group import LocalGroup, LocalRef, LocalWorker, received, ship
 from rlbook.backends.local.schedule import Schedule
@@ -91,13 +93,8 @@ class Local(Backend):
         max_pending: int = MAX_PENDING,
     ) -> None:
         if schedule is not None:
-            _check_whole("schedule", schedule, 0)
-        for name, value, least in (
-            ("max_restarts", max_restarts, 0),
-            ("snapshot_every", snapshot_every, 1),
-            ("max_pending", max_pending, 1),
-        ):
-            _check_whole(name, value, least)
+            check_whole("schedule", schedule, 0)
+        check_options(max_restarts, snapshot_every, max_pending)
         self.faults = checked_faults(faults)
         super().__init__()
         self.schedule = None if schedule is None else Schedule(schedule)
@@ -157,8 +154,3 @@ class Local(Backend):
 
 def _build(worker_class: Callable[..., Any], index: int, shipped: tuple[Any, ...]) -> Any:
     return worker_class(index, *received(shipped))
-
-
-def _check_whole(name: str, value: Any, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name}={value!r} is not allowed: a whole number, at least {least}")

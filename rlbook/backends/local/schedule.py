@@ -217,7 +217,9 @@ class _Waiters(list[Any]):
         if not isinstance(waiter.event, _Event):
             waiter.event = _Event(self._schedule)
         elif waiter.event.schedule is not self._schedule:
-            raise ValueError("futures of two schedules have no common time: wait for one's only")
+            raise ValueError(
+                "futures in one wait must be of one schedule, got those of two schedules"
+            )
         super().append(waiter)
 
 

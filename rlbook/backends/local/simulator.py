@@ -166,8 +166,8 @@ def checked_faults(faults: Any) -> Faults:
     if isinstance(faults, Collection) and all(map(_is_place, faults)):
         return frozenset(faults)
     raise ValueError(
-        f"faults={faults!r} is not allowed: a number from 0 to below 1, or pairs (worker, n) with "
-        "worker from 0 and n from 1"
+        "faults must be a number from 0 to below 1, or pairs (worker, n) with worker from 0 and n "
+        f"from 1, got {faults!r}"
     )
 
 

@@ -22,6 +22,7 @@ from rlbook.backends import (
     CallFuture,
     Group,
     WorkerLost,
+    check_options,
 )
 from rlbook.backends.closing import Closer
 from rlbook.backends.multiprocessing.segments import SegmentRef, Store
@@ -52,7 +53,10 @@ class Multiprocessing(Backend):
         self, max_restarts: int = 3, snapshot_every: int = 64, max_pending: int = MAX_PENDING
     ) -> None:
         if os.name != "posix":
-            raise RuntimeError("backend='multiprocessing' needs Linux, macOS or WSL")
+            raise RuntimeError(
+                f"the operating system must be Linux, macOS or WSL for processes, got {os.name}"
+            )
+        check_options(max_restarts, snapshot_every, max_pending)
         super().__init__()
         self.max_restarts = max_restarts
         self.snapshot_every = snapshot_every

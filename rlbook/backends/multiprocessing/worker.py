@@ -195,8 +195,9 @@ class Worker:
         segments = []
         for arg in args:
             if isinstance(arg, SegmentRef):
-                if arg.backend is not self._backend():
-                    raise ValueError(f"a Ref of {arg.backend!r} in a call on {self._backend()!r}")
+                backend = self._backend()
+                if arg.backend is not backend:
+                    raise ValueError(f"a Ref must be of {backend!r}, got one of {arg.backend!r}")
                 arg.segment.hold()
                 segments.append(arg.segment)
         shipped = (arg.segment.located if isinstance(arg, SegmentRef) else arg for arg in args)
@@ -526,8 +527,8 @@ def _gpus(index: int, share: float) -> dict[str, str]:
     devices = seen.split(",") if seen else [str(i) for i in range(_number_of_gpus())]
     if first + whole > len(devices):
         raise ValueError(
-            f"resources['gpus']={share} for worker {index} is not allowed: this machine has "
-            f"{len(devices)}"
+            f"resources['gpus'] must be at most {len(devices)} for all workers together on this "
+            f"machine, got {share} for worker {index}"
         )
     return {"CUDA_VISIBLE_DEVICES": ",".join(devices[first : first + whole])}
 

@@ -30,6 +30,7 @@ from rlbook.backends import (
     Group,
     Ref,
     WorkerLost,
+    check_options,
     close_all,
     closing,
     threads,
@@ -83,6 +84,7 @@ class Ray(Backend):
         max_pending: int = MAX_PENDING,
         **init: Any,
     ) -> None:
+        check_options(max_restarts, snapshot_every, max_pending)
         super().__init__()
         self.max_restarts = max_restarts
         self.snapshot_every = snapshot_every
@@ -124,7 +126,7 @@ class Ray(Backend):
         )
 
         if spark.sparkContext._jsc is None:
-            raise ValueError("spark is not allowed: it was stopped")
+            raise ValueError("spark must be running, got a session that was stopped")
         settings = {"max_worker_nodes": MAX_NUM_WORKER_NODES, "head_node_options": NO_DASHBOARD}
         at_close = contextlib.ExitStack()
         with contextlib.ExitStack() as undo:
@@ -168,8 +170,8 @@ class Ray(Backend):
             wanted = resources.get(name, 0)
             if wanted and n * wanted > (there := ray.cluster_resources().get(unit, 0)):
                 raise ValueError(
-                    f"resources[{name!r}]={wanted} for {n} workers is not allowed: "
-                    f"this Ray has {there:g}"
+                    f"resources[{name!r}] must be at most {there:g} for all workers together, "
+                    f"which is what this Ray has, got {wanted} for each of {n}"
                 )
         # Unless asked, no processor is set aside for an actor: with one each, a group of more
         # workers than processors would wait for ever. And they spread over the machines.

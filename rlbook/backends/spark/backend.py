@@ -31,7 +31,16 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from rlbook.backends import DEFAULT_TIMEOUT, MAX_PENDING, ONE_THREAD, Backend, close_all, closing
+from rlbook.backends import (
+    DEFAULT_TIMEOUT,
+    MAX_PENDING,
+    ONE_THREAD,
+    Backend,
+    check_options,
+    check_whole,
+    close_all,
+    closing,
+)
 from rlbook.backends.processes import own_directory
 from rlbook.backends.spark import engine
 from rlbook.backends.spark.group import GroupSettings, SparkGroup
@@ -75,6 +84,8 @@ class Spark(Backend):
         max_state_bytes: int = 64 * 2**20,
         max_pending: int = MAX_PENDING,
     ) -> None:
+        check_options(max_restarts, 1, max_pending)
+        check_whole("max_state_bytes", max_state_bytes, 1)
         super().__init__()
         self.max_state_bytes = max_state_bytes
         self.max_pending = max_pending

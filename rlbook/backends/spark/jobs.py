@@ -36,23 +36,28 @@ def needs(context: Any, resources: Mapping[str, float]) -> Needs:
     cpus, gpus = resources.get("cpus", usual), resources.get("gpus", 0)
     if cpus == usual and not gpus:
         return Needs(variables, None)
-    what = f"resources['gpus']={gpus}" if cpus == usual else f"resources['cpus']={cpus}"
+    name, amount = ("gpus", gpus) if cpus == usual else ("cpus", cpus)
+    why_not = _why_not(context, usual, cpus, gpus)
+    if why_not is not None:
+        raise ValueError(f"resources[{name!r}] must be {why_not}, got {amount}")
+    return Needs(variables, _profile(int(cpus), gpus))
+
+
+def _why_not(context: Any, usual: int, cpus: float, gpus: float) -> str | None:
+    """What a Spark allows that cannot give these resources; None if it can."""
     if re.match(r"local(\[|$)", context.master):
-        raise ValueError(
-            f"{what} is not allowed: with the master {context.master} a worker gets "
-            f"{usual} slot and no GPU; a cluster (standalone, YARN, Kubernetes) can give more"
+        return (
+            f"{usual if cpus != usual else 0} with the master {context.master}, where a worker has "
+            f"{usual} slot and no GPU (a cluster can give more)"
         )
     if cpus < 1 or cpus != int(cpus):
-        raise ValueError(f"{what} is not allowed: on Spark a whole number from 1")
+        return "a whole number from 1 on Spark"
     cores = _cores(context)
     if cores is not None and cpus > cores:  # Spark would wait for ever
-        raise ValueError(f"{what} is not allowed: this Spark's executors have {cores} each")
+        return f"at most {cores}, which is what each of this Spark's executors has"
     if gpus and not context.getConf().get("spark.executor.resource.gpu.amount"):
-        raise ValueError(
-            f"{what} is not allowed: this Spark's executors have no GPUs "
-            "(spark.executor.resource.gpu.amount)"
-        )
-    return Needs(variables, _profile(int(cpus), gpus))
+        return "0 without spark.executor.resource.gpu.amount, since the executors have no GPUs"
+    return None
 
 
 def _cores(context: Any) -> int | None:

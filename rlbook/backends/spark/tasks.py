@@ -143,9 +143,8 @@ def _saved(around: Surroundings, worker: Any, before: bytes) -> Parcel | None:
     after = freeze(worker)
     if len(after) > around.max_state_bytes:
         raise ValueError(
-            f"the worker's state of {len(after):,} bytes is above max_state_bytes="
-            f"{around.max_state_bytes:,}, and on Spark it travels with every call; the call was "
-            "not counted"
+            f"a worker's state must be at most max_state_bytes={around.max_state_bytes:,} bytes, "
+            f"got {len(after):,}; on Spark it travels with every call. The call was not counted"
         )
     return None if after == before else parcel(around.directories, around.job_id, [after])
 
