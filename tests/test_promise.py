@@ -63,6 +63,7 @@ def reference():
 
 
 @pytest.mark.once_per_engine(workers=2)
+@pytest.mark.filterwarnings("ignore:4 workers on a Spark of 2 slots")
 @pytest.mark.parametrize("workers", [1, 2, 4])
 def test_every_backend_and_number_of_workers_gives_the_same_numbers(backend, workers, reference):
     assert_same(run(LAKE, backend, workers), reference)

@@ -63,7 +63,8 @@ def kernel():
         interrupt, restart = manager.interrupt_kernel, manager.restart_kernel
 
         def start(self, code):
-            return client.execute(textwrap.dedent(code))
+            # Else the kernel would refuse a next cell that comes too soon after an interrupt.
+            return client.execute(textwrap.dedent(code), stop_on_error=False)
 
         def result(self, ticket):
             reply = client.get_shell_msg(timeout=120)
