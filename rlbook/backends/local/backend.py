@@ -1,11 +1,11 @@
 """Workers in this very process: no start-up, no speed-up, and the easiest place to debug.
 
-Arguments and results are packed and unpacked all the same. What works here works everywhere, and
-what would not travel fails here first.
+Arguments and results are packed and unpacked as on every backend, so that a value that cannot be
+sent to another process fails here, too.
 
-Asynchronous code is hard to test, since it is never the same twice. Here it can be: with a
-`schedule` calls are done in an order that looks as wild as a cluster's and comes from a seed, and
-with `faults` workers die on the way.
+Asynchronous code is hard to test because no two runs are the same. Here two runs can be the same:
+with a `schedule`, calls end in an order as irregular as on a cluster, but drawn from a seed, and
+with `faults`, workers die during the run.
 """
 
 from __future__ import annotations
@@ -71,10 +71,10 @@ class Local(Backend):
             they have done it, half after, and before their answer counts. Or pairs (worker, n):
             each group's worker of that index dies after it has done its n-th call, from 1, where
             a call that is tried twice counts twice.
-        max_restarts: how often a worker that died is built again before `WorkerLost`.
-        snapshot_every: a worker's snapshot is taken after this many calls, so that a restart
-            repeats at most these. Without faults there are none.
-        max_pending: how many calls to a worker may wait for an answer before `submit` waits too.
+        max_restarts: restarts of a worker before `WorkerLost`.
+        snapshot_every: calls between snapshots of a worker, which are the most that a restart
+            repeats. Without faults there are no snapshots.
+        max_pending: calls to a worker without an answer before `submit` waits.
 
     Raises:
         ValueError: one of these is out of range.

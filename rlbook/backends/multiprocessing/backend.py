@@ -1,11 +1,11 @@
 """Workers in processes of their own on this machine, each at the end of a pipe.
 
-Every worker has a process and, in the driver, a `Worker` that feeds it: calls go down the pipe in
-order, answers come back in that order. Whoever waits for an answer takes it off the pipe: the
-caller itself in `call` and `map` (waking a second thread would take longer than the call), and a
-thread in the background for the futures of `submit`. When the process dies, the one who waits
-sees the pipe end, starts another process, brings it to where the old one was, and sends again
-whatever has no answer yet.
+Every worker has a process and, in the driver, a `Worker` object: calls go down the pipe in order,
+and answers come back in the same order. The thread that waits for an answer takes it off the pipe.
+In `call` and `map` this is the caller's own thread, because waking a second one would take longer
+than a short call; for the futures of `submit` it is a thread in the background. When the process
+dies, the waiting thread sees the end of the pipe, starts another process, restores the worker's
+state, and sends again every call that has no answer yet.
 """
 
 from __future__ import annotations
@@ -41,10 +41,11 @@ class Multiprocessing(Backend):
     """One process for each worker.
 
     Args:
-        max_restarts: how often a worker whose process died is built again before `WorkerLost`.
-        snapshot_every: a worker's snapshot is fetched after this many calls, so that a restart
-            repeats at most these. Sooner, if what was sent in them takes much memory.
-        max_pending: how many calls to a worker may wait for an answer before `submit` waits too.
+        max_restarts: restarts of a worker before `WorkerLost`.
+        snapshot_every: calls between snapshots of a worker, which are the most that a restart
+            repeats. A snapshot is taken earlier if the arguments of the calls since the last one
+            take much memory.
+        max_pending: calls to a worker without an answer before `submit` waits.
     """
 
     name = "multiprocessing"

@@ -5,7 +5,7 @@ of the pickle. Here the sender copies it once, into a *segment*: a file that lie
 the receiver maps and looks at. What costs most is then fresh memory, since the kernel clears every
 page before it gives it away; so a segment that nobody looks at any more is used again.
 
-Who made a segment owns it. Whoever was told of it says so when it has let go (see `Mapped`).
+Who made a segment owns it. Whoever was told of it says so when it has let go (see `look_at`).
 """
 
 from __future__ import annotations

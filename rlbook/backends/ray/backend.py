@@ -57,20 +57,22 @@ ray.cloudpickle.register_pickle_by_value(shell)
 class Ray(Backend):
     """One Ray actor for each worker.
 
-    Joins the Ray that this process is connected to, if it is, and else starts one; only what it
-    started does it shut down. A Ray that it starts is for this machine alone: nothing of it can be
-    reached from another, and whoever connects needs a token that only this user can read.
+    If this process is connected to a Ray, that one is used; otherwise one is started, which all
+    `Ray` backends of the process share. It is shut down when the last of them is closed, or at the
+    end of the program if it was started by name (see `rlbook.backends.ray.engine`). A Ray that is
+    started here binds to localhost, and every connection needs a token that only this user can
+    read.
 
-    Where it joins a cluster, rlbook's code travels along: the machines need rlbook's dependencies,
-    in the same versions as here, but not rlbook.
+    On a cluster, rlbook's code is sent along: the machines need rlbook's dependencies in the same
+    versions as here, but not rlbook itself.
 
     Args:
         address: of a cluster to connect to; None starts a Ray on this machine.
-        max_restarts: how often a worker whose process died is built again before `WorkerLost`.
-        snapshot_every: a worker's snapshot is fetched after this many calls, so that a restart
-            repeats at most these, or those of a quarter of a second. Sooner, if what was sent in
-            them takes much memory.
-        max_pending: how many calls to a worker may wait for an answer before `submit` waits too.
+        max_restarts: restarts of a worker before `WorkerLost`.
+        snapshot_every: calls between snapshots of a worker, which are the most that a restart
+            repeats; but at most four snapshots a second are taken. A snapshot is taken earlier if
+            the arguments of the calls since the last one take much memory.
+        max_pending: calls to a worker without an answer before `submit` waits.
         init: passed on to `ray.init`.
     """
 

@@ -1,15 +1,15 @@
 """Workers on Spark, on this machine or on a cluster.
 
-Spark has no actors: it runs pure functions of data, wherever it likes and again when a machine is
-lost. So here a worker is a *value*. A call is a task that takes (worker, call) to (worker′,
-outcome), and the driver notes worker′ for the next call. That is right after any loss: there is
-nothing to rebuild, and a task that runs twice counts once.
+Spark has no actors: it runs pure functions of data on any machine, and again when a machine is
+lost. So here a worker is a *value*. A call is a task that maps (worker, call) to (worker′,
+outcome), and the driver keeps worker′ for the next call. After a loss there is nothing to rebuild,
+and a task that runs twice counts once.
 
-How does the worker travel? Where all of Spark is on one machine (the masters `local` and
-`local-cluster`), what is large lies in files in the run's own directory, in memory if there is
-room: workers, arguments, results, what was `put` and what was kept. Only their names pass through
-the driver. On a cluster, everything passes through it, with each call; what was `put` or kept is a
-broadcast variable, so with `keep=True` a result does pass through here, once.
+If all of Spark is on one machine (the masters `local` and `local-cluster`), large values lie in
+files, in memory if there is room: workers, arguments, results, and values that were `put` or kept.
+Only the names of these files pass through the driver. On a cluster, a worker passes through the
+driver with each call; a value that was `put` or kept is a broadcast variable, so a result with
+`keep=True` passes through the driver once. A worker whose state has not changed is not sent back.
 
 Other ways were tried with workers of 1 MB, and all were slower: through the driver both ways; by a
 broadcast on the way there; and, slowest, a chain of persisted RDDs with a checkpoint every ten
@@ -57,20 +57,25 @@ atexit.register(close_all)
 class Spark(Backend):
     """A Spark task for each call.
 
-    Uses the SparkContext that is active, if one is, and else starts one on this machine; only what
-    it started does it stop. With a context of your own, how often a task may die is that context's
-    setting: `spark.task.maxFailures`, or m in the master `local[n,m]`. (In `local[n]` a single
-    death is the end.) A cluster's machines need Python with NumPy, Gymnasium and cloudpickle, and
-    Numba for the compiled worlds; this package they get from here.
+    If a SparkContext is active, it is used; otherwise one is started on this machine, which all
+    `Spark` backends of the process share. It is stopped when the last of them is closed, or at the
+    end of the program if it was started by name (see `rlbook.backends.spark.engine`). With a
+    context of your own, that context decides how often a task may die: `spark.task.maxFailures`, or
+    m in the master `local[n,m]`. (In `local[n]` a task may not die at all.) The machines of a
+    cluster need Python with NumPy, Gymnasium and cloudpickle, and Numba for the compiled worlds;
+    rlbook itself is sent to them.
 
-    More workers than Spark has slots take turns, and a warning says so.
+    If there are more workers than slots, they take turns, and a warning says so.
+
+    Only `recovery="replay"` is offered: a worker is a value, so a task that is tried again starts
+    from the worker as it was before the call, and nothing is lost.
 
     Args:
         spark: a SparkSession or SparkContext to use.
         master: where to start Spark; None is this machine, with a slot for each processor.
-        max_restarts: how often a call whose process died is tried again before `WorkerLost`.
-        max_state_bytes: a worker whose pickle is larger is refused.
-        max_pending: how many calls to a worker may wait for an answer before `submit` waits too.
+        max_restarts: tries of a call whose process died, after the first, before `WorkerLost`.
+        max_state_bytes: largest pickle of a worker (bytes).
+        max_pending: calls to a worker without an answer before `submit` waits.
     """
 
     name = "spark"
