@@ -44,6 +44,8 @@ class Problem(NamedTuple):
         num_envs: environments in the whole run.
         seed: of everything random.
         device: where this copy of the algorithm computes, as torch names it.
+        worker_device: where its copies in workers compute: `"cuda"` for workers that were given
+            GPUs, and else `"cpu"`.
     """
 
     observations: Observations
@@ -51,6 +53,7 @@ class Problem(NamedTuple):
     num_envs: int
     seed: int
     device: str = "cpu"
+    worker_device: str = "cpu"
 
 
 class RandomStreams(NamedTuple):
@@ -221,17 +224,9 @@ class Algorithm(ABC):
 
 
 def _rebuilt(kind: type[Algorithm], problem: Problem, settings: Any, weights: Any) -> Algorithm:
-    device = "cpu" if problem.device == "cpu" else available_device()
-    algorithm = kind(problem._replace(device=device), settings)
+    algorithm = kind(problem._replace(device=problem.worker_device), settings)
     algorithm.set_weights(weights)
     return algorithm
-
-
-def available_device() -> str:
-    """Return `"cuda"` where torch finds a GPU, which a worker may not have, and else `"cpu"`."""
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 # Gradients of a batch that is cut into parts. A sum of floating-point numbers depends on the order

@@ -148,15 +148,15 @@ class DeepAgent(Agent):
             )
         if isinstance(env, str) and env.startswith("ALE/"):
             self.make_env = Atari(env)
-        problem = self._problem(device)
+        problem = self._problem(device, resources)
         self.observations, self.actions = problem.observations, problem.actions
         self.algorithm = self.Algorithm(problem, self.settings)
         self.replay: Any = getattr(self.algorithm, "replay", None)
         self._told_of_interruption = False
         self._open(backend, resources)
 
-    def _problem(self, device: str) -> protocol.Problem:
-        """Look at one environment, and find where the network shall learn."""
+    def _problem(self, device: str, resources: Mapping[str, float] | None) -> protocol.Problem:
+        """Look at one environment, and find where the network shall learn and where it acts."""
         env = self.make_env()
         try:
             observations, actions = observations_of(env), actions_of(env.action_space)
@@ -169,7 +169,8 @@ class DeepAgent(Agent):
             )
         pictures = len(observations.shape) > 1 and len(self.settings.channels) > 0
         where = torch_device(device, pictures)
-        return protocol.Problem(observations, actions, self.num_envs, self.seed, where)
+        acting = where if (resources or {}).get("gpus") else "cpu"
+        return protocol.Problem(observations, actions, self.num_envs, self.seed, where, acting)
 
     # What patterns ask for.
 

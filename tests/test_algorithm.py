@@ -161,12 +161,17 @@ def test_numbers_that_are_not_finite_are_not_taken(name):
     np.testing.assert_array_equal(algorithm.get_weights(), before)
 
 
-def test_a_copy_computes_on_the_cpu_where_there_is_no_gpu(monkeypatch):
+def test_a_copy_computes_on_the_cpu_unless_its_worker_was_given_a_gpu(monkeypatch):
     """A worker without a GPU acts for a learner that has one."""
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     algorithm = trained(DQN)
     algorithm.problem = algorithm.problem._replace(device="cuda")
     copy = pickle.loads(pickle.dumps(algorithm))
     assert copy.problem.device == "cpu"
     obs = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
     np.testing.assert_array_equal(act(copy, obs), act(algorithm, obs))
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    agent = DQN("CartPole-v1", device="cpu")
+    for resources, expected in ((None, "cpu"), ({"threads": 2}, "cpu"), ({"gpus": 0.5}, "cuda")):
+        problem = agent._problem("cuda", resources)
+        assert (problem.device, problem.worker_device) == ("cuda", expected)

@@ -4,11 +4,14 @@ import gc
 import os
 from pathlib import Path
 
+import gymnasium
 import psutil
 import pytest
 
-from rlbook import DQN, QLearning, backends
+from rlbook import DQN, MonteCarlo, QLearning, backends
+from rlbook.backends import wire
 from rlbook.backends.local import Local
+from rlbook.patterns.data_parallel import GradientWorker
 
 SMALL = {"learning_starts": 50, "batch_size": 16, "num_envs": 4}
 
@@ -152,3 +155,46 @@ def test_a_backend_of_somebody_else_stays_open():
     gc.collect()
     assert backend.closed == 0
     assert backends.get(backend) is backend
+
+
+# --- states -------------------------------------------------------------------------------------
+
+
+def longest_list(state):
+    """The length of the longest list or tuple of plain numbers in a state."""
+    if isinstance(state, dict):
+        return max(map(longest_list, state.values()), default=0)
+    if isinstance(state, list | tuple):
+        numbers = sum(isinstance(each, int | float) for each in state)
+        return max([numbers, *map(longest_list, state)])
+    return 0
+
+
+def four_frames():
+    env = gymnasium.make("rlbook/FlappyBird-v0", observation="pixels")
+    return gymnasium.wrappers.FrameStackObservation(env, 4)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: DQN("CartPole-v1", hidden=(8,)),
+        lambda: DQN("rlbook/Snake-v0", channels=(), hidden=(8,)),
+        lambda: DQN(four_frames, num_envs=2, channels=(), hidden=(8,), learning_starts=10**6),
+        lambda: MonteCarlo("FrozenLake-v1", num_envs=2),
+        lambda: QLearning(gymnasium.make("rlbook/Snake-v0", observation="features")),
+    ],
+    ids=["list", "compiled", "pixels", "episodes", "features"],
+)
+def test_states_travel_as_arrays_and_bytes(make):
+    """Each number of a list is an object of its own, which takes time to send."""
+    agent = make()
+    agent.learn(96)
+    assert max(map(longest_list, agent._states)) <= 5
+    assert agent._states[0] is not None
+
+
+def test_a_worker_that_computes_gradients_has_no_snapshot_worth_writing():
+    agent = DQN("CartPole-v1", hidden=(512, 512))
+    worker = GradientWorker(0, agent.algorithm)
+    assert len(agent.get_weights()) > 200_000 and len(wire.freeze(worker)) < 1_000
