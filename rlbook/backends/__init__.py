@@ -152,7 +152,7 @@ BACKENDS = {
 
 
 def threads(number: float) -> dict[str, str]:
-    """Environment variables that give numerical libraries so many threads (torch heeds OMP's).
+    """Return the environment variables that limit the threads of numerical libraries.
 
     A worker has one, unless told otherwise: several that use all cores each would only get in one
     another's way.

@@ -69,14 +69,14 @@ class AtariBatch:
         """Begin the first episode of each game, and return the first observations."""
         return self.begin_anew(np.zeros(len(self.seeds), np.int64))
 
-    def begin_anew(self, clocks: NDArray[np.int64]) -> NDArray[np.uint8]:
+    def begin_anew(self, counters: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Begin new episodes in place of those that cannot be restored.
 
         Args:
-            clocks: (N,), the number of steps that each game has taken. It changes the seeds, so
+            counters: (N,), the number of steps that each game has taken. It changes the seeds, so
                 that the episodes differ from earlier ones.
         """
-        frames, _ = self.envs.reset(seed=(self.seeds + clocks) % 2**31)
+        frames, _ = self.envs.reset(seed=(self.seeds + counters) % 2**31)
         self.stacks[:] = frames  # copies of the first frame fill the stack
         self.ended[:] = False
         self.born = uuid.uuid4().hex  # distinguishes these episodes from those that they replace

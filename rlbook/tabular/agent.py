@@ -235,8 +235,8 @@ class TableAgent(Agent):
             now = np.array([max(self.timesteps - 1, 0)])
             epsilon = float(schedules.values(self.settings.epsilon, now)[0])
             chosen = [
-                epsilon_greedy(row[None], 0, epsilon, key, clock)
-                for clock, row in enumerate(rows.reshape(-1, self.num_actions), self._predictions)
+                epsilon_greedy(row[None], 0, epsilon, key, counter)
+                for counter, row in enumerate(rows.reshape(-1, self.num_actions), self._predictions)
             ]
             self._predictions += asked.size
             actions = np.array(chosen, np.int64).reshape(asked.shape)

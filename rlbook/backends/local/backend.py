@@ -67,8 +67,8 @@ class Local(Backend):
 
     Args:
         schedule: the seed of the order in which calls are done; None: at once.
-        faults: the chance, from 0 to below 1, that a worker dies in a call: half of them before
-            they have done it, half after, and before their answer counts. Or pairs (worker, n):
+        faults: the probability, from 0 to below 1, that a worker dies in a call: half of them
+            before they have done it, half after, and before their answer counts. Or pairs (worker, n):
             each group's worker of that index dies after it has done its n-th call, from 1, where
             a call that is tried twice counts twice.
         max_restarts: restarts of a worker before `WorkerLost`.

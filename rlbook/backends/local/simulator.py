@@ -21,7 +21,7 @@ from rlbook.backends.recovery import Recovery, lost_call
 from rlbook.backends.waiting import late
 from rlbook.backends.wire import Outcome, freeze, thaw
 
-# A chance, or for some workers the number of a call, from 1, in which it dies.
+# The probability of a death in each call, or pairs of a worker and the call in which it dies.
 Faults: TypeAlias = float | Collection[tuple[int, int]]
 
 # When a worker dies: before it does what it is asked, or before it can say that it has.
@@ -149,18 +149,18 @@ class MortalWorker(LocalWorker):
 
 def deaths_of(faults: Faults, index: int, seed: str) -> Iterator[str | None]:
     """For each try at a call of worker `index`, whether and when it dies."""
-    chance = random.Random(seed)
+    generator = random.Random(seed)
     for n in itertools.count(1):
         if not isinstance(faults, float):
             yield AFTER if (index, n) in faults else None
-        elif chance.random() < faults:
-            yield chance.choice((BEFORE, AFTER))
+        elif generator.random() < faults:
+            yield generator.choice((BEFORE, AFTER))
         else:
             yield None
 
 
 def checked_faults(faults: Any) -> Faults:
-    """The chance as a float, or the pairs as a set; or raise the ValueError of `Local`."""
+    """Return the probability as a float or the pairs as a set, or raise `Local`'s ValueError."""
     if isinstance(faults, int | float) and not isinstance(faults, bool) and 0 <= faults < 1:
         return float(faults)
     if isinstance(faults, Collection) and all(map(_is_place, faults)):

@@ -514,7 +514,7 @@ class Worker:
 
 
 def _gpus(index: int, share: float) -> dict[str, str]:
-    """Which GPUs a worker sees, where each gets so many, or such a share of one.
+    """Return the variable that shows a worker its GPUs, of which each worker gets `share`.
 
     Raises:
         ValueError: there are fewer.

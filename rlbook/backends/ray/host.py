@@ -88,7 +88,7 @@ def run(function: Any, item: Any) -> Any:
 
 
 def ship(value: Any) -> Any:
-    """The value as what Ray handles best: bytes, or its pickle beside its large arrays."""
+    """Return the value in the form that Ray handles best: bytes, or a pickle and large arrays."""
     stream, parts = pickled(value)
     if sum(part.nbytes for part in parts) < STORE_BYTES:
         return joined(stream, parts)

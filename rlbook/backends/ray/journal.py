@@ -22,7 +22,8 @@ from rlbook.backends.ray.library import ray
 from rlbook.backends.recovery import Recovery, lost_call
 from rlbook.backends.wire import Outcome, settle
 
-# So many calls are sent to an actor before it answers the first. The rest can be cancelled.
+# The number of calls that are sent to an actor before it answers the first. The rest can be
+# cancelled.
 SEND_AHEAD = 8
 
 # Seconds from one snapshot to the next, so that they take little time from very short calls.

@@ -144,7 +144,7 @@ def launcher(home: Path) -> Path:
 
 
 def cache_directory() -> Path:
-    """Beside the compiled code of `rlbook_envs.compiled`, of which a backend knows nothing."""
+    """Return a directory in the cache, where the compiled code of `rlbook_envs` also is."""
     default = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "rlbook"
     return Path(os.environ.get("RLBOOK_CACHE_DIR", default)).absolute() / "java"
 
