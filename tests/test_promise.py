@@ -14,8 +14,8 @@ from probes import LAKE, METHODS, Probe, agent_of, same_states
 import rlbook_envs  # noqa: F401  (registers the worlds)
 from benchmarks import soak
 from rlbook.backends import Backend
+from rlbook.patterns import averaged_tables
 from rlbook.schedules import Linear
-from rlbook.tabular import agent as table_agent
 from rlbook.tabular import monte_carlo_prediction, temporal_difference
 
 # Workers in other processes cannot import these modules, as they cannot import a notebook's cells.
@@ -111,7 +111,7 @@ def test_a_hash_table_is_the_same_on_every_backend(backend, seen, method):
 def doomed(marker: Path, call: int):
     """A worker 0 that is killed once, in its `call`-th call, when part of the work is done."""
 
-    class Doomed(table_agent.Learner):
+    class Doomed(averaged_tables.Learner):
         def __init__(self, index, *args):
             super().__init__(index, *args)
             self.index, self.calls = index, 0
@@ -132,7 +132,7 @@ def test_a_worker_that_is_killed_in_a_call_changes_no_number(
     backend, reference, monkeypatch, tmp_path
 ):
     marker = tmp_path / "killed"
-    monkeypatch.setattr(table_agent, "Learner", doomed(marker, call=6))
+    monkeypatch.setattr(averaged_tables, "Learner", doomed(marker, call=6))
     found = run(LAKE, backend, workers=2)
     assert marker.exists()
     assert_same(found, reference)
@@ -153,7 +153,7 @@ def test_an_environment_of_gymnasium_is_replayed_when_its_worker_is_killed(
 ):
     marker = tmp_path / "killed"
     reference = run("FrozenLake-v1")
-    monkeypatch.setattr(table_agent, "Learner", doomed(marker, call))
+    monkeypatch.setattr(averaged_tables, "Learner", doomed(marker, call))
     found = run("FrozenLake-v1", backend, workers=2)
     assert marker.exists()
     assert_same(found, reference)
@@ -165,8 +165,8 @@ def test_what_is_remembered_of_an_episode_outlives_a_worker(backend, monkeypatch
     marker = tmp_path / "killed"
     options = {"method": "n_step_sarsa", "rounds": 8, "sync_every": 101}
     reference = run(LAKE, **options)
-    assert all(state["memory"][0] for state in reference[1])
-    monkeypatch.setattr(table_agent, "Learner", doomed(marker, call=6))
+    assert all(len(state["memory"][0]) for state in reference[1])
+    monkeypatch.setattr(averaged_tables, "Learner", doomed(marker, call=6))
     found = run(LAKE, backend, workers=2, **options)
     assert marker.exists()
     assert_same(found, reference)

@@ -467,5 +467,5 @@ def test_a_file_cannot_have_a_module_imported(model, tmp_path, monkeypatch):
 def test_an_observation_of_several_parts_is_checked(obs):
     agent = QLearning("Blackjack-v1")
     assert agent.predict((14, 10, 0)) == 0
-    with pytest.raises(ValueError, match=r"^obs="):
+    with pytest.raises(ValueError, match=r"^obs must "):
         agent.predict(obs)

@@ -68,9 +68,9 @@ class Local(Backend):
     Args:
         schedule: the seed of the order in which calls are done; None: at once.
         faults: the probability, from 0 to below 1, that a worker dies in a call: half of them
-            before they have done it, half after, and before their answer counts. Or pairs (worker, n):
-            each group's worker of that index dies after it has done its n-th call, from 1, where
-            a call that is tried twice counts twice.
+            before they have done it, half after, and before their answer counts. Or pairs
+            (worker, n): each group's worker of that index dies after it has done its n-th call,
+            from 1, where a call that is tried twice counts twice.
         max_restarts: restarts of a worker before `WorkerLost`.
         snapshot_every: calls between snapshots of a worker, which are the most that a restart
             repeats. Without faults there are no snapshots.
