@@ -28,10 +28,10 @@ help: ## list these targets
 lab: $(READY) ## open the book in JupyterLab; ARGS="--no-browser --port 8899" reaches Jupyter
 	$(PY) -m jupyterlab $(AS_ROOT) --ServerApp.root_dir="$(CURDIR)/book" $(ARGS)
 
-quick: checks ## style, types and the unit tests that start no engine: two minutes on two cores
+quick: checks ## style, types and the unit tests that start no engine: three minutes on two cores
 	$(PYTEST) --dist worksteal -m "not (multiprocessing or ray or spark or slow or soak)" tests $(ARGS)
 
-test: checks ## style, types, all tests but make soak's, then every chapter and solution: a quarter of an hour
+test: checks ## style, types, all tests but make soak's, then every chapter and solution: twenty minutes
 	$(PYTEST) --dist loadgroup tests
 ifneq ($(strip $(CHAPTERS)),)
 	$(PYTEST) --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout=240 $(CHAPTERS)
