@@ -1,7 +1,7 @@
 """A network of linear layers with ReLU between them, in NumPy.
 
-The book's small networks multiply their matrices in less time than torch takes to record the
-operations for differentiation. `make bench` shows the figures.
+It serves agents that observe vectors, or boards that are flattened. Its gradient is written out by
+hand, and a test compares it with torch's.
 
 >>> network = Dense((4, 64, 2), seed=1)
 >>> network(np.zeros((8, 4), np.float32)).shape
